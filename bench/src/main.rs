@@ -1,0 +1,2 @@
+//! Load generator; see `docs/benchmarks.md`.
+fn main() {}

@@ -1,0 +1,14 @@
+//! What a Ringcache node says: rings, protocol, sessions, workers.
+//!
+//! Data flows one way: socket -> session -> shard -> session -> socket. `docs/ARCHITECTURE.md` tells where to
+//! start reading.
+
+pub mod config;
+pub mod limits;
+pub mod mesh;
+pub mod node;
+pub mod output;
+pub mod protocol;
+pub mod reach;
+pub mod session;
+pub mod stats;

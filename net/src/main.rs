@@ -1,0 +1,2 @@
+//! `ringcached`, the server.
+fn main() {}

@@ -1,0 +1,65 @@
+//! The answers of one connection that wait to be sent.
+//!
+//! Small answers are bytes in one buffer, encoded in place. A large value is not copied: it stays pinned in the
+//! engine's memory and only its place in the byte stream is kept.
+//!
+//! ```text
+//! bytes    [VALUE k 0 1048576\r\n][\r\nEND\r\n][VALUE ...]
+//!                                ^ at
+//! pinned                         [ 1 MiB of the value, in slab memory ]
+//! ```
+
+use std::collections::VecDeque;
+
+use ringcache_engine::PinnedValue;
+
+/// A pinned value and where in the byte stream it belongs.
+pub struct Pinned {
+    /// Offset in `Output::bytes` before which the value is sent.
+    pub at: usize,
+    /// The value.
+    pub value: PinnedValue,
+}
+
+/// Belongs to one connection while it has answers to send; its buffers return to the worker's pool afterwards.
+#[derive(Default)]
+pub struct Output {
+    /// Encoded answers.
+    pub bytes: Vec<u8>,
+    /// Values between them, in order of `at`.
+    pub pinned: VecDeque<Pinned>,
+    pinned_bytes: usize,
+}
+
+impl Output {
+    /// Appends encoded bytes.
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends a value that stays where it is.
+    pub fn push_pinned(&mut self, value: PinnedValue) {
+        self.pinned_bytes += value.bytes().len();
+        self.pinned.push_back(Pinned { at: self.bytes.len(), value });
+    }
+
+    /// Bytes that wait, pinned values included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.pinned_bytes
+    }
+
+    /// Nothing waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets everything and keeps the buffer.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.pinned.clear();
+        self.pinned_bytes = 0;
+    }
+}

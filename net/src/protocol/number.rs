@@ -1,0 +1,1 @@
+//! Decimal numbers as memcached reads and writes them.

@@ -1,0 +1,53 @@
+//! What a session may reach during a turn.
+
+use ringcache_engine::{Now, Outcome, Reader, Shard, ShardId, Write};
+
+use crate::mesh::{Outbox, Ticket};
+use crate::node::Node;
+use crate::stats::Counters;
+
+/// Borrowed from the worker for one call into a session.
+pub struct Reach<'a> {
+    /// This worker's own shard: the only one it writes.
+    pub shard: &'a mut Shard,
+    /// Every shard, for reading.
+    pub reader: &'a Reader,
+    /// Writes on their way to other workers.
+    pub outbox: &'a mut Outbox,
+    /// What all workers share.
+    pub node: &'a Node,
+    /// This worker's counters.
+    pub counters: &'a Counters,
+    /// The turn's time.
+    pub now: Now,
+    /// Names the session towards the mesh; outcomes come back under it.
+    pub ticket: Ticket,
+}
+
+/// Where a write went.
+pub enum Sent {
+    /// It was this worker's shard: done.
+    Done(Outcome),
+    /// Another worker has it; `Session::handle_outcome` gets the answer. Writes to one shard are answered in the
+    /// order in which they were sent.
+    Away(ShardId),
+}
+
+impl Reach<'_> {
+    /// Executes a write here or sends it to the shard's owner. A local value is not copied; a remote one is
+    /// copied once, into the batch.
+    #[inline]
+    pub fn write(&mut self, write: &Write<'_>) -> Sent {
+        self.write_to(write.hash.shard(self.reader.shards()), write)
+    }
+
+    /// As [`Reach::write`], for a shard that the caller names: `flush_all` visits each of them.
+    #[inline]
+    pub fn write_to(&mut self, owner: ShardId, write: &Write<'_>) -> Sent {
+        if owner == self.shard.id() {
+            return Sent::Done(self.shard.apply(write, self.now));
+        }
+        self.outbox.push(owner, self.ticket, write);
+        Sent::Away(owner)
+    }
+}
