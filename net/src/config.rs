@@ -1,8 +1,29 @@
 //! memcached's command line, checked once, as one value.
 //!
 //! Nothing else reads flags or the environment. Field names follow our vocabulary; the flag is named in each doc.
+//! `config/flags.rs` knows the shape of the flags, `config/options.rs` the sub-options of `-o`,
+//! `config/listen.rs` the addresses of `-l`; the meaning and the checks of all others are here.
 
+mod flags;
+mod listen;
+mod options;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
+
+use ringcache_engine::limits::{ITEM_BYTES_MAX, SHARDS_MAX};
+
+use crate::limits::{ITEM_BYTES_MIN, MEMORY_BYTES_MAX, WORKER_MEMORY_BYTES_MIN, WORKERS_ADVISED_MAX};
+use flags::Flags;
+pub use listen::Listen;
+
+/// The memcached release whose behaviour is offered; what `-V` and `version` say.
+pub const MEMCACHED_VERSION: &str = "1.6.45";
+/// Exit code of a bad value, as memcached uses it for most of them.
+pub const EXIT_FAILURE: i32 = 1;
+/// Exit code of wrong usage (`EX_USAGE` of sysexits.h).
+pub const EXIT_USAGE: i32 = 64;
 
 /// Which protocol a connection may speak (`-B`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,19 +36,10 @@ pub enum Binding {
     Binary,
 }
 
-/// One address to listen on (`-l`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// Host name or address; `None` is every address.
-    pub host: Option<String>,
-    /// Port of its own, else the one of `-p`.
-    pub port: Option<u16>,
-}
-
 /// Everything the command line decides.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// `-p`; `None`: TCP is off; `Some(0)`: the kernel chooses (`-p -1`).
+    /// `-p`; `None`: TCP is off, because of `-p 0` or `-s`; `Some(0)`: the kernel chooses (`-p -1`).
     pub port: Option<u16>,
     /// `-l`; empty: every address.
     pub listen: Vec<Listen>,
@@ -87,4 +99,301 @@ pub struct Config {
     pub track_sizes: bool,
     /// `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<PathBuf>,
+    /// What was given and has no effect here, as given; said at the start with `-v`.
+    pub ignored_options: Vec<String>,
+    /// What was given and is doubtful; said at the start in any case.
+    pub warnings: Vec<String>,
 }
+
+impl Default for Config {
+    /// memcached's defaults.
+    fn default() -> Self {
+        Self {
+            port: Some(11211),
+            listen: Vec::new(),
+            socket_path: None,
+            socket_mode: 0o700,
+            memory_bytes: 64 << 20,
+            evictions: true,
+            connections_max: 1024,
+            workers: 4,
+            requests_per_turn: 20,
+            backlog: 1024,
+            binding: Binding::Auto,
+            cas: true,
+            item_bytes_max: 1 << 20,
+            flush_enabled: true,
+            dump_enabled: true,
+            watch_enabled: true,
+            shutdown_enabled: false,
+            daemonize: false,
+            pid_file: None,
+            user: None,
+            verbosity: 0,
+            huge_pages: false,
+            lock_memory: false,
+            core_dumps: false,
+            growth_factor: 1.25,
+            chunk_bytes: 48,
+            idle_timeout_seconds: 0,
+            maxconns_fast: true,
+            track_sizes: false,
+            port_file: None,
+            ignored_options: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// What a command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "made once per process")]
+pub enum Start {
+    /// Run the server.
+    Serve(Config),
+    /// Print this text to stdout and exit with 0 (`-h`, `-V`, `-i`).
+    Print(String),
+}
+
+/// Why a command line was refused: what to print to stderr and what to exit with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct ConfigError {
+    /// One or more lines without the last newline.
+    pub text: String,
+    /// memcached's exit code for the same mistake.
+    pub exit_code: i32,
+}
+
+impl ConfigError {
+    fn new(exit_code: i32, text: impl Into<String>) -> Self {
+        Self { text: text.into(), exit_code }
+    }
+}
+
+impl Config {
+    /// Reads a command line, program name first, and the environment through `env`.
+    ///
+    /// Errors have memcached's text and exit code wherever memcached has one; a number that memcached would read
+    /// as 0 because it is none is refused. Names and files are not looked up here.
+    pub fn from_args(
+        args: impl Iterator<Item = OsString>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Start, ConfigError> {
+        let flags = Flags::parse(args)?;
+        if let Some(text) = text_to_print(&flags) {
+            return Ok(Start::Print(text));
+        }
+        refuse_unavailable(&flags)?;
+        let mut config =
+            Config { port_file: env("MEMCACHED_PORT_FILENAME").map(PathBuf::from), ..Self::default() };
+        config.read_switches(&flags);
+        config.read_addresses(&flags)?;
+        config.read_limits(&flags)?;
+        config.read_memory(&flags)?;
+        config.read_accepted(&flags)?;
+        for list in flags.texts("extended") {
+            options::apply(list, &mut config)?;
+        }
+        Ok(Start::Serve(config))
+    }
+
+    fn read_switches(&mut self, flags: &Flags) {
+        self.evictions = !flags.given("disable-evictions");
+        self.cas = !flags.given("disable-cas");
+        self.flush_enabled = !flags.given("disable-flush-all");
+        self.dump_enabled = !flags.given("disable-dumping");
+        self.watch_enabled = !flags.given("disable-watch");
+        self.shutdown_enabled = flags.given("enable-shutdown");
+        self.daemonize = flags.given("daemon");
+        self.pid_file = flags.path("pidfile");
+        self.user = flags.text("user").map(str::to_owned);
+        self.verbosity = flags.count("verbose").min(3);
+        self.huge_pages = flags.given("enable-largepages");
+        self.lock_memory = flags.given("lock-memory");
+        self.core_dumps = flags.given("enable-coredumps");
+    }
+
+    fn read_addresses(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        if let Some(text) = flags.text("port") {
+            self.port = match text {
+                "-1" => Some(0),
+                "0" => None,
+                _ => Some(text.parse().map_err(|_| usage(format!("Invalid port number {text}")))?),
+            };
+        }
+        for list in flags.texts("listen") {
+            self.listen.extend(Listen::parse_list(list)?);
+        }
+        if let Some(text) = flags.text("unix-mask") {
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+            self.socket_mode =
+                mode.ok_or_else(|| usage(format!("Invalid access mask {text}: octal, up to 777")))?;
+        }
+        self.socket_path = flags.path("unix-socket");
+        if self.socket_path.is_some() {
+            self.port = None;
+        } else if self.port.is_none() {
+            self.warnings
+                .push("TCP is off (-p 0) and there is no Unix socket (-s): nobody can connect".into());
+        }
+        self.binding = match flags.text("protocol") {
+            None | Some("auto") => Binding::Auto,
+            Some("ascii") => Binding::Ascii,
+            Some("binary") => return Err(later_version("-B binary", "the binary protocol")),
+            Some(other) => {
+                let text = format!("Invalid value for binding protocol: {other}");
+                return Err(usage(format!("{text}\n -- should be one of auto, binary, or ascii")));
+            }
+        };
+        Ok(())
+    }
+
+    fn read_limits(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        if let Some(text) = flags.text("conn-limit") {
+            let most = i32::MAX as u32;
+            self.connections_max = number(text, 1, most, "Maximum connections must be greater than 0")?;
+        }
+        if let Some(text) = flags.text("threads") {
+            self.workers = number(text, 1, u16::MAX, "Number of threads must be greater than 0")?;
+        }
+        if self.workers > SHARDS_MAX {
+            return Err(failure(format!("Number of threads must be at most {SHARDS_MAX}")));
+        }
+        if self.workers > WORKERS_ADVISED_MAX {
+            self.warnings.push(format!(
+                "{} threads are more than {WORKERS_ADVISED_MAX}: set -t to the number of cores or less",
+                self.workers
+            ));
+        }
+        if let Some(text) = flags.text("max-reqs-per-event") {
+            let wrong = "Number of requests per event must be greater than 0";
+            self.requests_per_turn = number(text, 1, i32::MAX as u32, wrong)?;
+        }
+        if let Some(text) = flags.text("listen-backlog") {
+            let wrong = "Listen backlog must be a number that is not negative";
+            self.backlog = number(text, 0, i32::MAX as u32, wrong)?;
+        }
+        Ok(())
+    }
+
+    fn read_memory(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        if let Some(text) = flags.text("memory-limit") {
+            let most = MEMORY_BYTES_MAX >> 20;
+            let wrong = format!("Memory limit must be a number of megabytes up to {most}, not {text}");
+            let megabytes: u64 = text.parse().map_err(|_| usage(&wrong))?;
+            self.memory_bytes =
+                megabytes.checked_mul(1 << 20).filter(|b| *b <= MEMORY_BYTES_MAX).ok_or(usage(wrong))?;
+        }
+        if let Some(text) = flags.text("max-item-size") {
+            self.item_bytes_max = item_bytes(text)?;
+        }
+        if u64::from(self.item_bytes_max) > self.memory_bytes / 2 {
+            return Err(usage("Cannot set item size limit higher than 1/2 of memory max."));
+        }
+        let least = u64::from(self.workers) * WORKER_MEMORY_BYTES_MIN;
+        if self.memory_bytes < least {
+            let (megabytes, workers) = (self.memory_bytes >> 20, self.workers);
+            let least = least.div_ceil(1 << 20);
+            return Err(usage(format!(
+                "-m {megabytes} is too small for -t {workers}: at least -m {least} is needed"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Flags that are only checked, so that memcached's command lines keep working.
+    fn read_accepted(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        if let Some(text) = flags.text("slab-growth-factor") {
+            let factor = text.parse().ok().filter(|factor: &f64| *factor > 1.0 && factor.is_finite());
+            self.growth_factor = factor.ok_or_else(|| failure("Factor must be greater than 1"))?;
+            self.ignored_options.push(format!("-f {text}"));
+        }
+        if let Some(text) = flags.text("slab-min-size") {
+            self.chunk_bytes = number(text, 1, i32::MAX as u32, "Chunk size must be greater than 0")?;
+            self.ignored_options.push(format!("-n {text}"));
+        }
+        if let Some(text) = flags.text("prefix-delimiter") {
+            if text.is_empty() {
+                return Err(failure("No delimiter specified"));
+            }
+            self.ignored_options.push(format!("-D {text}"));
+        }
+        if let Some(text) = flags.text("napi-ids") {
+            number(text, 1, i32::MAX as u32, "Maximum number of NAPI IDs must be greater than 0")?;
+            self.ignored_options.push(format!("-N {text}"));
+        }
+        self.ignored_options.extend(flags.texts("rest").map(str::to_owned));
+        Ok(())
+    }
+}
+
+fn text_to_print(flags: &Flags) -> Option<String> {
+    if flags.given("help") {
+        return Some(flags::help());
+    }
+    if flags.given("version") {
+        return Some(format!("memcached {MEMCACHED_VERSION}\n"));
+    }
+    let license = "Ringcache is licensed under either of the MIT license and the Apache License, version 2.0,\n\
+                   at your choice. Copyright the Ringcache authors.\n";
+    flags.given("license").then(|| license.to_owned())
+}
+
+/// Refuses what a client or an operator would miss if it were silently absent.
+fn refuse_unavailable(flags: &Flags) -> Result<(), ConfigError> {
+    if flags.text("udp-port").is_some_and(|port| port != "0") {
+        return Err(later_version("-U", "UDP"));
+    }
+    if flags.given("enable-sasl") {
+        return Err(later_version("-S", "SASL"));
+    }
+    if flags.path("auth-file").is_some() {
+        return Err(later_version("-Y", "authentication"));
+    }
+    if flags.path("memory-file").is_some() {
+        return Err(later_version("-e", "restartable memory"));
+    }
+    if flags.given("enable-ssl") {
+        return Err(later_version("-Z", "TLS"));
+    }
+    Ok(())
+}
+
+fn later_version(flag: &str, what: &str) -> ConfigError {
+    let version = env!("CARGO_PKG_VERSION");
+    usage(format!("{flag}: this version of ringcached ({version}) does not have {what} yet"))
+}
+
+/// Parses `-I`: bytes, or with a suffix KiB or MiB.
+fn item_bytes(text: &str) -> Result<u32, ConfigError> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
+        _ => (text, 0),
+    };
+    let bytes = digits.parse::<u64>().unwrap_or(0).saturating_mul(1 << shift);
+    if bytes < u64::from(ITEM_BYTES_MIN) {
+        return Err(usage(format!("Item max size cannot be less than {ITEM_BYTES_MIN} bytes.")));
+    }
+    match u32::try_from(bytes) {
+        Ok(bytes) if bytes <= ITEM_BYTES_MAX => Ok(bytes),
+        _ => Err(usage("Cannot set item size limit higher than a gigabyte.")),
+    }
+}
+
+fn number<N: FromStr + PartialOrd>(text: &str, least: N, most: N, wrong: &str) -> Result<N, ConfigError> {
+    let number = text.parse().ok().filter(|number| least <= *number && *number <= most);
+    number.ok_or_else(|| failure(wrong))
+}
+
+fn failure(text: impl Into<String>) -> ConfigError {
+    ConfigError::new(EXIT_FAILURE, text)
+}
+
+fn usage(text: impl Into<String>) -> ConfigError {
+    ConfigError::new(EXIT_USAGE, text)
+}
+
+#[cfg(test)]
+mod tests;

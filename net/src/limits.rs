@@ -1,6 +1,6 @@
 //! Every maximum of the network side, with the relations between them checked at compile time.
 
-use ringcache_engine::limits::KEY_BYTES_MAX;
+use ringcache_engine::limits::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
 
 /// A line without a newline may grow to this many bytes, then the connection is closed; `get ` and `gets ` lines
 /// are held to [`KEY_LINE_BYTES_MAX`].
@@ -25,7 +25,17 @@ pub const MESH_BATCH_BYTES: usize = 64 * 1024;
 pub const MESH_BATCH_WRITES: usize = 256;
 /// Messages that a mesh queue holds.
 pub const MESH_QUEUE_MESSAGES: usize = 64;
+/// Smallest `-I`, as memcached's.
+pub const ITEM_BYTES_MIN: u32 = 1024;
+/// Largest `-m`: what a process can map on every 64-bit Linux with room to spare.
+pub const MEMORY_BYTES_MAX: u64 = 64 << 40;
+/// Smallest part of `-m` for each worker: some slabs and a little index.
+pub const WORKER_MEMORY_BYTES_MIN: u64 = 256 * 1024;
+/// More workers than this draw a warning, as in memcached.
+pub const WORKERS_ADVISED_MAX: u16 = 64;
 
+const _: () =
+    assert!(ITEM_BYTES_MAX as u64 <= MEMORY_BYTES_MAX / 2, "the largest item fits half of the memory");
 const _: () = assert!(LINE_BYTES_MAX > 2 * KEY_BYTES_MAX, "a command with a key fits on a line");
 const _: () = assert!(LINE_BYTES_MAX < RECEIVE_BUFFER_BYTES, "a whole line fits a receive buffer");
 const _: () = assert!(MESH_QUEUE_MESSAGES.is_power_of_two(), "queue positions are masked");

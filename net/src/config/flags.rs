@@ -1,0 +1,194 @@
+//! memcached's flags as clap knows them: letters, long names, help. No meaning here, only shape.
+//!
+//! Values stay text; `config.rs` checks them, so that the errors can be memcached's. What clap itself refuses is
+//! reworded as `getopt_long` words it, because scripts compare the exit code and the first line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::{ConfigError, EXIT_FAILURE, EXIT_USAGE, MEMCACHED_VERSION, options};
+
+/// The flags as given, values unchecked.
+pub(super) struct Flags(ArgMatches);
+
+impl Flags {
+    /// Splits a command line, program name first, as `getopt_long` would: clustered letters, attached values,
+    /// unambiguous beginnings of long names, the last of repeated values.
+    pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Self, ConfigError> {
+        command().try_get_matches_from(args).map(Flags).map_err(|error| reword(&error))
+    }
+
+    /// Whether a flag without a value was given.
+    pub(super) fn given(&self, name: &str) -> bool {
+        self.0.get_flag(name)
+    }
+
+    /// How often a counted flag was given.
+    pub(super) fn count(&self, name: &str) -> u8 {
+        self.0.get_count(name)
+    }
+
+    /// The value of a flag.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get_one::<String>(name).map(String::as_str)
+    }
+
+    /// The value of a flag that names a file.
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.0.get_one::<PathBuf>(name).cloned()
+    }
+
+    /// All values of a flag that may be repeated, in order.
+    pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.get_many::<String>(name).into_iter().flatten().map(String::as_str)
+    }
+}
+
+/// What `-h` prints. The first line is memcached's, because test suites look for it.
+pub(super) fn help() -> String {
+    let flags = command().render_help();
+    format!(
+        "memcached {MEMCACHED_VERSION}\nringcached {}\n{flags}\n{}",
+        env!("CARGO_PKG_VERSION"),
+        options::help()
+    )
+}
+
+fn command() -> Command {
+    Command::new("ringcached")
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .infer_long_args(true)
+        .help_template("{options}")
+        .args(address_flags())
+        .args(process_flags())
+        .args(memory_flags())
+        .args(protocol_flags())
+        .args(unavailable_flags())
+        .arg(repeated("extended", 'o', "list", "comma separated extended options, listed below"))
+        .arg(Arg::new("rest").num_args(0..).hide(true))
+}
+
+fn address_flags() -> [Arg; 5] {
+    [
+        valued(
+            "port",
+            'p',
+            "num",
+            "TCP port to listen on; 0 is off, -1 lets the kernel choose (default: 11211)",
+        ),
+        path("unix-socket", 's', "Unix socket to listen on (turns TCP off)"),
+        valued("unix-mask", 'a', "mask", "access bits of the Unix socket, in octal (default: 700)"),
+        repeated(
+            "listen",
+            'l',
+            "addr",
+            "addresses to listen on, host, host:port or [v6]:port (default: all)",
+        ),
+        valued("listen-backlog", 'b', "num", "connections that may wait to be accepted (default: 1024)"),
+    ]
+}
+
+fn process_flags() -> [Arg; 11] {
+    [
+        plain("enable-shutdown", 'A', "allow the shutdown command"),
+        plain("daemon", 'd', "run as a daemon"),
+        plain("enable-coredumps", 'r', "raise the core file limit"),
+        valued("user", 'u', "user", "run as this user (only when started by root)"),
+        path("pidfile", 'P', "write the process id into this file"),
+        plain("lock-memory", 'k', "lock all memory"),
+        counted("verbose", 'v', "print warnings; -vv adds connections and commands, -vvv internal states"),
+        plain("help", 'h', "print this help and exit"),
+        plain("license", 'i', "print the license and exit"),
+        plain("version", 'V', "print the version and exit"),
+        valued("napi-ids", 'N', "num", "accepted for memcached's sake, has no effect").alias("napi_ids"),
+    ]
+}
+
+fn memory_flags() -> [Arg; 8] {
+    [
+        valued("memory-limit", 'm', "num", "memory for records and their index, in megabytes (default: 64)"),
+        plain("disable-evictions", 'M', "answer with an error when memory is full, evict nothing"),
+        valued("conn-limit", 'c', "num", "most connections at once (default: 1024)"),
+        valued("threads", 't', "num", "workers, each pinned to a core (default: 4)"),
+        valued("max-item-size", 'I', "size", "largest item, with suffix k or m (default: 1m, 1k to 1024m)"),
+        plain("enable-largepages", 'L', "ask for huge memory pages"),
+        valued("slab-growth-factor", 'f', "num", "accepted for memcached's sake; there are no size classes"),
+        valued("slab-min-size", 'n', "bytes", "accepted for memcached's sake; there are no size classes"),
+    ]
+}
+
+fn protocol_flags() -> [Arg; 7] {
+    [
+        valued("max-reqs-per-event", 'R', "num", "requests of one connection per turn (default: 20)"),
+        plain("disable-cas", 'C', "show 0 as every CAS unique"),
+        valued("protocol", 'B', "name", "ascii or auto (default: auto)"),
+        plain("disable-flush-all", 'F', "forbid flush_all"),
+        plain("disable-dumping", 'X', "forbid dumps of keys"),
+        plain("disable-watch", 'W', "forbid watch"),
+        Arg::new("prefix-delimiter")
+            .short('D')
+            .value_name("char")
+            .help("accepted for memcached's sake; there are no statistics per prefix")
+            .allow_hyphen_values(true),
+    ]
+}
+
+/// memcached's flags that `config.rs` refuses with a message of its own.
+fn unavailable_flags() -> [Arg; 5] {
+    [
+        valued("udp-port", 'U', "num", "UDP port; only 0, off, is available in this version"),
+        plain("enable-sasl", 'S', "SASL; not available in this version"),
+        path("auth-file", 'Y', "user:pass lines for text authentication; not available in this version"),
+        path("memory-file", 'e', "memory that outlives a restart; not available in this version"),
+        plain("enable-ssl", 'Z', "TLS; not available in this version"),
+    ]
+}
+
+fn plain(name: &'static str, letter: char, help: &'static str) -> Arg {
+    Arg::new(name).short(letter).long(name).help(help).action(ArgAction::SetTrue)
+}
+
+fn counted(name: &'static str, letter: char, help: &'static str) -> Arg {
+    plain(name, letter, help).action(ArgAction::Count)
+}
+
+fn valued(name: &'static str, letter: char, value: &'static str, help: &'static str) -> Arg {
+    // getopt takes whatever follows as the value, "-1" and "-u" included.
+    Arg::new(name).short(letter).long(name).value_name(value).help(help).allow_hyphen_values(true)
+}
+
+fn repeated(name: &'static str, letter: char, value: &'static str, help: &'static str) -> Arg {
+    valued(name, letter, value, help).action(ArgAction::Append)
+}
+
+fn path(name: &'static str, letter: char, help: &'static str) -> Arg {
+    valued(name, letter, "file", help).value_parser(value_parser!(PathBuf))
+}
+
+/// clap's refusal in getopt's words.
+fn reword(error: &clap::Error) -> ConfigError {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    // clap names a known flag by its usage: "--port <num>".
+    let flag = argument.split([' ', '=']).next().unwrap_or(argument);
+    let first = match error.kind() {
+        ErrorKind::UnknownArgument => match flag.strip_prefix("--") {
+            Some(_) => format!("unrecognized option '{flag}'"),
+            None => format!("invalid option -- '{}'", flag.trim_start_matches('-')),
+        },
+        ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::WrongNumberOfValues => {
+            format!("option requires an argument -- '{flag}'")
+        }
+        ErrorKind::TooManyValues => format!("option '{flag}' doesn't allow an argument"),
+        ErrorKind::InvalidUtf8 => return ConfigError::new(EXIT_USAGE, "an argument is not valid UTF-8"),
+        _ => error.render().to_string().trim_end().to_owned(),
+    };
+    ConfigError::new(EXIT_FAILURE, format!("ringcached: {first}\nIllegal argument \"?\""))
+}

@@ -1,0 +1,130 @@
+//! The addresses of `-l`: `host`, `host:port`, `[v6]:port`, a bare v6 address, `*`, with memcached's prefixes.
+
+use super::{ConfigError, EXIT_USAGE, later_version};
+
+/// One address to listen on (`-l`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Host name or address; `None` is every address.
+    pub host: Option<String>,
+    /// Port of its own, else the one of `-p`.
+    pub port: Option<u16>,
+}
+
+impl Listen {
+    /// Reads one value of `-l`, a list parted by commas or semicolons. Names are not resolved here.
+    ///
+    /// Errors: a port that is no port, a prefix that asks for TLS, UDP or a protocol of a later version.
+    pub(super) fn parse_list(list: &str) -> Result<Vec<Self>, ConfigError> {
+        list.split([',', ';']).map(str::trim).filter(|one| !one.is_empty()).map(Self::parse).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let address = strip_prefixes(text)?;
+        let (host, port) = split_port(address);
+        let port = match port {
+            Some(digits) => Some(digits.parse().map_err(|_| wrong(text))?),
+            None => None,
+        };
+        let host = match host {
+            "*" | "" => None,
+            name => Some(name.to_owned()),
+        };
+        Ok(Self { host, port })
+    }
+}
+
+/// Takes `notls:`, `proto[..]:`, `tag[..]:` and `tag_.._:` off the front. A tag only names the listener in
+/// memcached's proxy, and text is the only protocol here, so both leave nothing to remember.
+fn strip_prefixes(text: &str) -> Result<&str, ConfigError> {
+    let mut rest = text;
+    loop {
+        if let Some(after) = rest.strip_prefix("notls:") {
+            rest = after;
+        } else if rest.starts_with("btls:") || rest.starts_with("mtls:") {
+            return Err(later_version(&format!("-l {text}"), "TLS"));
+        } else if let Some((name, after)) = bracketed(rest, "proto[", "]:") {
+            check_protocol(name, text)?;
+            rest = after;
+        } else if let Some((name, after)) = bracketed(rest, "tag[", "]:").or(bracketed(rest, "tag_", "_:")) {
+            if !(1..=8).contains(&name.len()) {
+                return Err(wrong(text));
+            }
+            rest = after;
+        } else {
+            return Ok(rest);
+        }
+    }
+}
+
+fn bracketed<'t>(text: &'t str, open: &str, close: &str) -> Option<(&'t str, &'t str)> {
+    text.strip_prefix(open)?.split_once(close)
+}
+
+fn check_protocol(name: &str, text: &str) -> Result<(), ConfigError> {
+    match name {
+        "ascii" | "negotiating" => Ok(()),
+        "binary" => Err(later_version(&format!("-l {text}"), "the binary protocol")),
+        "proxy" => Err(later_version(&format!("-l {text}"), "the proxy")),
+        _ => Err(wrong(text)),
+    }
+}
+
+/// Parts host and port. Several colons without brackets are a v6 address without a port.
+fn split_port(address: &str) -> (&str, Option<&str>) {
+    if let Some((host, after)) = bracketed(address, "[", "]") {
+        let port = after.strip_prefix(':').unwrap_or(after);
+        return (host, (!after.is_empty()).then_some(port));
+    }
+    match address.split_once(':') {
+        Some((_, port)) if port.contains(':') => (address, None),
+        Some((host, port)) => (host, Some(port)),
+        None => (address, None),
+    }
+}
+
+fn wrong(text: &str) -> ConfigError {
+    ConfigError::new(EXIT_USAGE, format!("Invalid address to listen on: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Listen;
+
+    #[test]
+    fn all_forms_of_addresses() {
+        type Address = (Option<&'static str>, Option<u16>);
+        let table: &[(&str, &[Address])] = &[
+            ("", &[]),
+            ("*", &[(None, None)]),
+            ("*:0", &[(None, Some(0))]),
+            ("127.0.0.1", &[(Some("127.0.0.1"), None)]),
+            ("localhost:11212", &[(Some("localhost"), Some(11212))]),
+            ("::1", &[(Some("::1"), None)]),
+            ("[::1]", &[(Some("::1"), None)]),
+            ("[::1]:7", &[(Some("::1"), Some(7))]),
+            ("a,b:1;[::]:2", &[(Some("a"), None), (Some("b"), Some(1)), (Some("::"), Some(2))]),
+            ("notls:a:1", &[(Some("a"), Some(1))]),
+            ("tag[abc]:a:1", &[(Some("a"), Some(1))]),
+            ("tag_abc_:proto[ascii]:a:1", &[(Some("a"), Some(1))]),
+        ];
+        for (text, expected) in table {
+            let got = Listen::parse_list(text).unwrap();
+            let got: Vec<_> = got.iter().map(|one| (one.host.as_deref(), one.port)).collect();
+            assert_eq!(got, *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_listened_on() {
+        for text in ["a:b", "a:99999", "a:", "[::1]:x", "[::1]x", "tag[]:a", "tag[ninechars]:a", "proto[x]:a"]
+        {
+            let error = Listen::parse_list(text).unwrap_err();
+            assert_eq!((error.exit_code, error.text.contains(text)), (64, true), "{text}: {}", error.text);
+        }
+        for text in ["btls:a", "mtls:a:1", "proto[binary]:a", "proto[proxy]:a"] {
+            let error = Listen::parse_list(text).unwrap_err();
+            assert!(error.text.contains("this version"), "{text}: {}", error.text);
+        }
+    }
+}

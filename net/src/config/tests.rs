@@ -1,0 +1,192 @@
+//! Command lines and what comes of them, as tables.
+
+use std::path::PathBuf;
+
+use super::{Binding, Config, ConfigError, Listen, Start};
+
+fn start(line: &str) -> Result<Start, ConfigError> {
+    let words = std::iter::once("ringcached").chain(line.split_whitespace());
+    // '' stands for an empty argument, which a split on spaces can't give.
+    let args = words.map(|word| if word == "''" { "" } else { word }.into());
+    Config::from_args(args, &|_| None)
+}
+
+fn config(line: &str) -> Config {
+    match start(line) {
+        Ok(Start::Serve(config)) => config,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn no_flag_gives_the_defaults() {
+    assert_eq!(config(""), Config::default());
+    let config = Config::default();
+    assert_eq!((config.port, config.memory_bytes, config.workers), (Some(11211), 67_108_864, 4));
+    assert_eq!((config.connections_max, config.requests_per_turn, config.backlog), (1024, 20, 1024));
+    assert_eq!((config.item_bytes_max, config.socket_mode), (1_048_576, 0o700));
+}
+
+#[test]
+fn every_accepted_flag_changes_its_field() {
+    let changed = |line: &str, change: fn(&mut Config)| {
+        let mut expected = Config::default();
+        change(&mut expected);
+        assert_eq!(config(line), expected, "{line}");
+    };
+    changed("-p 1", |c| c.port = Some(1));
+    changed("-p -1", |c| c.port = Some(0));
+    changed("-p1 -p2", |c| c.port = Some(2));
+    changed("--port=65535", |c| c.port = Some(65535));
+    changed("--port 7", |c| c.port = Some(7));
+    changed("-a 0777", |c| c.socket_mode = 0o777);
+    changed("-l ::1 --listen=a:1,b", |c| {
+        let one = |host: &str, port| Listen { host: Some(host.into()), port };
+        c.listen = vec![one("::1", None), one("a", Some(1)), one("b", None)];
+    });
+    changed("-s /tmp/x", |c| (c.socket_path, c.port) = (Some("/tmp/x".into()), None));
+    changed("-m64", |_| ());
+    changed("-m 1024", |c| c.memory_bytes = 1 << 30);
+    changed("-M", |c| c.evictions = false);
+    changed("-c 1", |c| c.connections_max = 1);
+    changed("-t 1", |c| c.workers = 1);
+    changed("-I 1k", |c| c.item_bytes_max = 1024);
+    changed("-I 1500", |c| c.item_bytes_max = 1500);
+    changed("-m 2048 -I 1024M", |c| (c.memory_bytes, c.item_bytes_max) = (2 << 30, 1 << 30));
+    changed("-R 7", |c| c.requests_per_turn = 7);
+    changed("-b 0", |c| c.backlog = 0);
+    changed("-C", |c| c.cas = false);
+    changed("-F", |c| c.flush_enabled = false);
+    changed("-X", |c| c.dump_enabled = false);
+    changed("-W", |c| c.watch_enabled = false);
+    changed("-A", |c| c.shutdown_enabled = true);
+    changed("-d", |c| c.daemonize = true);
+    changed("-P /tmp/pid", |c| c.pid_file = Some("/tmp/pid".into()));
+    changed("-u root", |c| c.user = Some("root".into()));
+    changed("-u -v", |c| c.user = Some("-v".into()));
+    changed("-L", |c| c.huge_pages = true);
+    changed("-k", |c| c.lock_memory = true);
+    changed("-r", |c| c.core_dumps = true);
+    changed("-v", |c| c.verbosity = 1);
+    changed("-vv -v", |c| c.verbosity = 3);
+    changed("-vvvvv", |c| c.verbosity = 3);
+    changed("-vdp11", |c| (c.verbosity, c.daemonize, c.port) = (1, true, Some(11)));
+    changed("-B auto", |_| ());
+    changed("-B ascii", |c| c.binding = Binding::Ascii);
+    changed("-U 0", |_| ());
+    changed("--disable-ev", |c| c.evictions = false);
+    changed("-o idle_timeout=5,track_sizes", |c| (c.idle_timeout_seconds, c.track_sizes) = (5, true));
+    changed("-o no_maxconns_fast -o idle_timeout=0", |c| c.maxconns_fast = false);
+    changed("-o ''", |_| ());
+}
+
+#[test]
+fn flags_without_effect_are_reported() {
+    let config = config("-f 1.5 -n 100 -D : -N 2 -o modern,hashpower=16 word");
+    assert_eq!((config.growth_factor, config.chunk_bytes), (1.5, 100));
+    let expected = ["-f 1.5", "-n 100", "-D :", "-N 2", "word", "-o modern", "-o hashpower=16"];
+    assert_eq!(config.ignored_options, expected);
+}
+
+#[test]
+fn doubtful_values_warn() {
+    assert!(config("-t 65").warnings[0].contains("65 threads"));
+    assert!(config("-p 0").warnings[0].contains("nobody can connect"));
+    assert_eq!(config("-p 0 -s /tmp/x").warnings, Vec::<String>::new());
+}
+
+/// Exit codes and texts are those of a stock memcached for the same line, where it refuses it at all.
+#[test]
+fn refused_lines_have_memcacheds_exit_code() {
+    let table = [
+        ("--bogus", 1, "unrecognized option '--bogus'\nIllegal argument \"?\""),
+        ("-x", 1, "invalid option -- 'x'\nIllegal argument \"?\""),
+        ("-vx", 1, "invalid option -- 'x'"),
+        ("-P", 1, "requires an argument"),
+        ("--port", 1, "requires an argument"),
+        ("-D", 1, "requires an argument"),
+        ("--daemon=3", 1, "doesn't allow an argument"),
+        ("-p abc", 64, "Invalid port number abc"),
+        ("-p 70000", 64, "Invalid port number 70000"),
+        ("-p -2", 64, "Invalid port number -2"),
+        ("-a 999", 64, "Invalid access mask 999"),
+        ("-a 1000", 64, "Invalid access mask 1000"),
+        ("-m abc", 64, "Memory limit must be"),
+        ("-m -1", 64, "Memory limit must be"),
+        ("-m 18446744073709551615", 64, "Memory limit must be"),
+        ("-m 0", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+        ("-m 1", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+        ("-I 40m", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+        ("-m 8 -t 200", 64, "-m 8 is too small for -t 200"),
+        ("-I 1", 64, "Item max size cannot be less than 1024 bytes."),
+        ("-I 1023", 64, "Item max size cannot be less than 1024 bytes."),
+        ("-I abc", 64, "Item max size cannot be less than 1024 bytes."),
+        ("-I 1025m", 64, "higher than a gigabyte"),
+        ("-I 99999999999999999999k", 64, "Item max size cannot be less than 1024 bytes."),
+        ("-c 0", 1, "Maximum connections must be greater than 0"),
+        ("-c -1", 1, "Maximum connections must be greater than 0"),
+        ("-c abc", 1, "Maximum connections must be greater than 0"),
+        ("-t 0", 1, "Number of threads must be greater than 0"),
+        ("-t abc", 1, "Number of threads must be greater than 0"),
+        ("-t 257", 1, "Number of threads must be at most 256"),
+        ("-R 0", 1, "Number of requests per event must be greater than 0"),
+        ("-b -1", 1, "Listen backlog must be"),
+        ("-B x", 64, "Invalid value for binding protocol: x\n -- should be one of auto, binary, or ascii"),
+        ("-f 1", 1, "Factor must be greater than 1"),
+        ("-f x", 1, "Factor must be greater than 1"),
+        ("-n 0", 1, "Chunk size must be greater than 0"),
+        ("-N 0", 1, "Maximum number of NAPI IDs must be greater than 0"),
+        ("-D ''", 1, "No delimiter specified"),
+        ("-l a:99999", 64, "Invalid address to listen on: a:99999"),
+        ("-o bogus", 1, "Illegal suboption \"bogus\""),
+        ("-o modern,bogus=1", 1, "Illegal suboption \"bogus=1\""),
+        ("-o hashpower", 1, "Missing numeric argument for hashpower"),
+        ("-o hashpower=99", 1, "hashpower must be between 12 and 32"),
+        ("-o idle_timeout", 1, "Missing numeric argument for idle_timeout"),
+        ("-o idle_timeout=abc", 1, "could not parse argument to idle_timeout"),
+        ("-o hash_algorithm", 1, "Missing hash_algorithm argument"),
+        ("-o hash_algorithm=foo", 1, "Unknown hash_algorithm option (jenkins, murmur3, xxh3)"),
+        ("-o slab_automove=7", 1, "slab_automove must be between 0 and 2"),
+        ("-o slab_automove_ratio=2", 1, "slab_automove_ratio must be > 0 and < 1"),
+    ];
+    for (line, exit_code, text) in table {
+        let error = start(line).expect_err(line);
+        assert_eq!(error.exit_code, exit_code, "{line}: {}", error.text);
+        assert!(error.text.contains(text), "{line}: {}", error.text);
+    }
+}
+
+#[test]
+fn what_this_version_lacks_is_said() {
+    let lines = ["-U 11211", "-S", "-Y /tmp/users", "-e /tmp/memory", "-Z", "-B binary", "-l mtls:127.0.0.1"];
+    for line in lines {
+        let error = start(line).expect_err(line);
+        assert_eq!(error.exit_code, 64, "{line}");
+        assert!(error.text.contains("this version"), "{line}: {}", error.text);
+    }
+}
+
+#[test]
+fn help_version_and_license_are_printed() {
+    let text = |line: &str| match start(line) {
+        Ok(Start::Print(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(text("-V"), "memcached 1.6.45\n");
+    assert_eq!(text("--enable-ssl --version"), "memcached 1.6.45\n");
+    let help = text("-d -h");
+    assert!(help.starts_with(concat!("memcached 1.6.45\nringcached ", env!("CARGO_PKG_VERSION"), "\n")));
+    for letter in "psalmMctIRbCFAdPuvVhLkBnforXWDUeNSYZi".chars() {
+        assert!(help.contains(&format!("  -{letter}")), "-{letter} is missing in\n{help}");
+    }
+    assert!(text("-i").contains("MIT"));
+}
+
+#[test]
+fn the_environment_names_the_port_file() {
+    let env = |name: &str| (name == "MEMCACHED_PORT_FILENAME").then(|| "/tmp/ports".to_owned());
+    let Ok(Start::Serve(config)) = Config::from_args(["ringcached".into()].into_iter(), &env) else {
+        panic!("no flag at all is a valid command line");
+    };
+    assert_eq!(config.port_file, Some(PathBuf::from("/tmp/ports")));
+}
