@@ -95,8 +95,6 @@ pub struct Config {
     pub idle_timeout_seconds: u32,
     /// `-o maxconns_fast`, the default: refuse with an error instead of not accepting.
     pub maxconns_fast: bool,
-    /// `-o track_sizes`.
-    pub track_sizes: bool,
     /// `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<PathBuf>,
     /// What was given and has no effect here, as given; said at the start with `-v`.
@@ -137,7 +135,6 @@ impl Default for Config {
             chunk_bytes: 48,
             idle_timeout_seconds: 0,
             maxconns_fast: true,
-            track_sizes: false,
             port_file: None,
             ignored_options: Vec::new(),
             warnings: Vec::new(),

@@ -12,3 +12,4 @@ pub mod protocol;
 pub mod reach;
 pub mod session;
 pub mod stats;
+pub mod sys;

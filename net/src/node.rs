@@ -2,12 +2,13 @@
 //!
 //! Written before the workers start, or through atomics; never locked on a request's way.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8};
 
 use ringcache_engine::{Engine, Seconds};
 
 use crate::config::Config;
-use crate::stats::WorkerStats;
+use crate::stats::{Baseline, WorkerStats};
 
 /// One per process, behind an `Arc`.
 pub struct Node {
@@ -23,4 +24,22 @@ pub struct Node {
     pub stopping: AtomicBool,
     /// `verbosity`, 0 to 2 by command.
     pub verbosity: AtomicU8,
+    /// What the counters stood at when `stats reset` was last given. Only the stats commands touch it, so no
+    /// request waits for this lock.
+    pub baseline: Mutex<Baseline>,
+}
+
+impl Node {
+    /// A node that has served nothing yet, with one set of counters per worker of `config`.
+    pub fn new(config: Config, engine: Engine, started: Seconds) -> Self {
+        Self {
+            workers: (0..config.workers).map(|_| WorkerStats::default()).collect(),
+            verbosity: AtomicU8::new(config.verbosity),
+            stopping: AtomicBool::new(false),
+            baseline: Mutex::default(),
+            config,
+            engine,
+            started,
+        }
+    }
 }

@@ -1,8 +1,55 @@
-//! Counters and what `stats` prints of them.
+//! Counters and what the `stats` commands print of them.
+//!
+//! Each worker writes its own counters and nobody else's, so a bump costs a load and a store. A `stats` command
+//! sums them up; `stats reset` can't clear what another worker owns, so it remembers the sums as a baseline that
+//! later reports subtract. Names and their order are memcached's; `docs/protocol.md` tells which of them mean
+//! something else here.
 
+mod classes;
+mod general;
+mod settings;
+
+use std::fmt::Display;
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
+use ringcache_engine::{Now, ShardId, ShardStats};
+
+use crate::config::Config;
+use crate::node::Node;
+use crate::sys;
+
+/// Answers `stats <what>`: appends the whole reply to `out`, its last line included. `what` is the rest of the
+/// command's line; of it only the first word counts. False when there are no such statistics: `out` is untouched.
+///
+/// Cost: one pass over the counters of every worker and shard, and one system call.
+pub fn report(node: &Node, now: Now, what: &[u8], out: &mut Vec<u8>) -> bool {
+    let word = what.split(|byte| *byte == b' ').find(|word| !word.is_empty()).unwrap_or_default();
+    let write: fn(&Snapshot, &mut Lines) = match word {
+        b"" => general::write,
+        b"settings" => settings::write,
+        b"items" => classes::write_items,
+        b"slabs" => classes::write_slabs,
+        b"sizes" => |_, lines| lines.line("sizes_status", "disabled"),
+        b"conns" => |_, _| (),
+        b"reset" => {
+            reset(node);
+            out.extend_from_slice(b"RESET\r\n");
+            return true;
+        }
+        _ => return false,
+    };
+    write(&Snapshot::take(node, now), &mut Lines { out });
+    out.extend_from_slice(b"END\r\n");
+    true
+}
+
+fn reset(node: &Node) {
+    let latest = Baseline::take(node);
+    *node.baseline.lock().expect("nothing panics while holding it") = latest;
+}
 
 /// A counter with one writer: the bump is a load and a store, not a locked instruction.
 #[derive(Debug, Default)]
@@ -28,47 +75,200 @@ impl Counter {
     }
 }
 
-/// Counters of one worker, named as memcached names them.
-#[derive(Debug, Default)]
-#[expect(missing_docs, reason = "the names are memcached's stats names; docs/protocol.md explains them")]
-pub struct Counters {
-    pub curr_connections: Counter,
-    pub total_connections: Counter,
-    pub rejected_connections: Counter,
-    pub cmd_get: Counter,
-    pub cmd_set: Counter,
-    pub cmd_flush: Counter,
-    pub cmd_touch: Counter,
-    pub cmd_meta: Counter,
-    pub get_hits: Counter,
-    pub get_misses: Counter,
-    pub get_expired: Counter,
-    pub get_flushed: Counter,
-    pub delete_hits: Counter,
-    pub delete_misses: Counter,
-    pub incr_hits: Counter,
-    pub incr_misses: Counter,
-    pub decr_hits: Counter,
-    pub decr_misses: Counter,
-    pub cas_hits: Counter,
-    pub cas_misses: Counter,
-    pub cas_badval: Counter,
-    pub touch_hits: Counter,
-    pub touch_misses: Counter,
-    pub store_too_large: Counter,
-    pub store_no_memory: Counter,
-    pub bytes_read: Counter,
-    pub bytes_written: Counter,
-    pub conn_yields: Counter,
-    pub idle_kicks: Counter,
-    pub listen_disabled: Counter,
+/// Defines the counters of a worker and their sums from one list of names.
+macro_rules! counters {
+    ($($(#[$attribute:meta])* $name:ident,)*) => {
+        /// Counters of one worker, named as memcached names them.
+        #[derive(Debug, Default)]
+        #[expect(missing_docs, reason = "the names are memcached's stats names; docs/protocol.md explains them")]
+        pub struct Counters {
+            $($(#[$attribute])* pub $name: Counter,)*
+        }
+
+        /// The counters of all workers, summed.
+        #[derive(Clone, Debug, Default)]
+        struct Sums {
+            $($name: u64,)*
+        }
+
+        impl Sums {
+            fn add(&mut self, worker: &Counters) {
+                $(self.$name = self.$name.wrapping_add(worker.$name.value());)*
+            }
+
+            /// What was counted since `earlier`.
+            fn since(&self, earlier: &Sums) -> Sums {
+                Sums { $($name: self.$name.wrapping_sub(earlier.$name),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    curr_connections,
+    total_connections,
+    rejected_connections,
+    cmd_get,
+    cmd_set,
+    cmd_flush,
+    cmd_touch,
+    cmd_meta,
+    get_hits,
+    get_misses,
+    get_expired,
+    get_flushed,
+    delete_hits,
+    delete_misses,
+    incr_hits,
+    incr_misses,
+    decr_hits,
+    decr_misses,
+    cas_hits,
+    cas_misses,
+    cas_badval,
+    touch_hits,
+    touch_misses,
+    store_too_large,
+    store_no_memory,
+    bytes_read,
+    bytes_written,
+    conn_yields,
+    idle_kicks,
+    listen_disabled,
     /// Turns of the loop, and how many of them slept.
-    pub turns: Counter,
-    pub sleeps: Counter,
+    turns,
+    sleeps,
     /// Writes handed to other workers and batches they went in.
-    pub mesh_writes: Counter,
-    pub mesh_batches: Counter,
+    mesh_writes,
+    mesh_batches,
 }
 
 /// A worker's counters on cache lines of their own.
 pub type WorkerStats = CachePadded<Counters>;
+
+/// Everything countable of a node at one moment; what `stats reset` keeps.
+#[derive(Clone, Debug, Default)]
+pub struct Baseline {
+    counters: Sums,
+    records: ShardStats,
+}
+
+impl Baseline {
+    fn take(node: &Node) -> Self {
+        let mut now = Self::default();
+        for worker in &node.workers {
+            now.counters.add(worker);
+        }
+        for shard in 0..node.config.workers {
+            now.records = added(now.records, node.engine.stats(ShardId(shard)));
+        }
+        now
+    }
+
+    /// Counts since `earlier`; what is a present state and no count stays as it is.
+    fn since(&self, earlier: &Baseline) -> Baseline {
+        let mut counters = self.counters.since(&earlier.counters);
+        counters.curr_connections = self.counters.curr_connections;
+        let (latest, before) = (self.records, earlier.records);
+        let records = ShardStats {
+            total_items: latest.total_items.wrapping_sub(before.total_items),
+            evictions: latest.evictions.wrapping_sub(before.evictions),
+            evicted_unfetched: latest.evicted_unfetched.wrapping_sub(before.evicted_unfetched),
+            reclaimed: latest.reclaimed.wrapping_sub(before.reclaimed),
+            expired_unfetched: latest.expired_unfetched.wrapping_sub(before.expired_unfetched),
+            too_large: latest.too_large.wrapping_sub(before.too_large),
+            no_memory: latest.no_memory.wrapping_sub(before.no_memory),
+            slabs_cleaned: latest.slabs_cleaned.wrapping_sub(before.slabs_cleaned),
+            records_moved: latest.records_moved.wrapping_sub(before.records_moved),
+            ..latest
+        };
+        Baseline { counters, records }
+    }
+}
+
+/// Two shards' statistics as if they were one's.
+fn added(one: ShardStats, other: ShardStats) -> ShardStats {
+    ShardStats {
+        items: one.items + other.items,
+        bytes: one.bytes + other.bytes,
+        total_items: one.total_items + other.total_items,
+        evictions: one.evictions + other.evictions,
+        evicted_unfetched: one.evicted_unfetched + other.evicted_unfetched,
+        reclaimed: one.reclaimed + other.reclaimed,
+        expired_unfetched: one.expired_unfetched + other.expired_unfetched,
+        too_large: one.too_large + other.too_large,
+        no_memory: one.no_memory + other.no_memory,
+        slabs_used: one.slabs_used + other.slabs_used,
+        committed_bytes: one.committed_bytes + other.committed_bytes,
+        index_bytes: one.index_bytes + other.index_bytes,
+        index_buckets: one.index_buckets + other.index_buckets,
+        index_growing: one.index_growing + other.index_growing,
+        slabs_cleaned: one.slabs_cleaned + other.slabs_cleaned,
+        records_moved: one.records_moved + other.records_moved,
+        evicted_idle_seconds: one.evicted_idle_seconds.max(other.evicted_idle_seconds),
+    }
+}
+
+/// All that a report prints, free of the node, so that reports can be tested without one.
+struct Snapshot<'n> {
+    config: &'n Config,
+    counters: Sums,
+    records: ShardStats,
+    memory_limit: u64,
+    verbosity: u8,
+    unix_seconds: u32,
+    uptime_seconds: u32,
+    cpu_user: Duration,
+    cpu_system: Duration,
+}
+
+impl<'n> Snapshot<'n> {
+    fn take(node: &'n Node, now: Now) -> Self {
+        let baseline = node.baseline.lock().expect("nothing panics while holding it").clone();
+        let Baseline { counters, records } = Baseline::take(node).since(&baseline);
+        let (cpu_user, cpu_system) = sys::cpu_times();
+        Self {
+            config: &node.config,
+            counters,
+            records,
+            memory_limit: node.engine.memory_limit(),
+            verbosity: node.verbosity.load(Ordering::Relaxed),
+            unix_seconds: now.seconds.0,
+            uptime_seconds: now.seconds.0.saturating_sub(node.started.0),
+            cpu_user,
+            cpu_system,
+        }
+    }
+}
+
+/// The reply under construction.
+struct Lines<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl Lines<'_> {
+    /// Appends `STAT <name> <value>`.
+    fn line(&mut self, name: &str, value: impl Display) {
+        write!(self.out, "STAT {name} {value}\r\n").expect("a Vec takes every write");
+    }
+
+    /// Appends a line for each name with the value 0: notions that this server has no counterpart of.
+    fn zeros(&mut self, names: &[&str]) {
+        for name in names {
+            self.line(name, 0);
+        }
+    }
+
+    /// Appends lines of one class: `STAT <before><name> <value>`.
+    fn class_line(&mut self, before: &str, name: &str, value: u64) {
+        write!(self.out, "STAT {before}{name} {value}\r\n").expect("a Vec takes every write");
+    }
+}
+
+/// memcached's way to say a switch.
+fn yes_no(on: bool) -> &'static str {
+    if on { "yes" } else { "no" }
+}
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,6 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
     match name {
         "maxconns_fast" => config.maxconns_fast = true,
         "no_maxconns_fast" => config.maxconns_fast = false,
-        "track_sizes" => config.track_sizes = true,
         "idle_timeout" => {
             config.idle_timeout_seconds = value.and_then(|text| text.parse().ok()).expect("checked as a u32");
         }
@@ -47,7 +46,6 @@ pub(super) fn help() -> String {
   maxconns_fast         refuse connections past the limit with an error (default)
   no_maxconns_fast      stop accepting at the limit
   idle_timeout=<secs>   close connections that are idle for longer (default: 0, never)
-  track_sizes           answer `stats sizes`
 Accepted for memcached's sake, without effect; -v lists those that were given:",
     );
     for line in ignored.chunks(4) {
@@ -113,7 +111,7 @@ const fn sub(name: &'static str, wants: Wants) -> SubOption {
 }
 
 /// The names that `apply_one` gives a meaning.
-const APPLIED: &[&str] = &["maxconns_fast", "no_maxconns_fast", "track_sizes", "idle_timeout"];
+const APPLIED: &[&str] = &["maxconns_fast", "no_maxconns_fast", "idle_timeout"];
 
 const U32: u64 = u32::MAX as u64;
 const I32: u64 = i32::MAX as u64;

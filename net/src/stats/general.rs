@@ -1,0 +1,157 @@
+//! `stats`: the process, its connections, its commands, its memory.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Lines, Snapshot};
+use crate::config::MEMCACHED_VERSION;
+
+pub(super) fn write(now: &Snapshot, lines: &mut Lines) {
+    write_process(now, lines);
+    write_connections(now, lines);
+    write_commands(now, lines);
+    write_listening(now, lines);
+    write_memory(now, lines);
+    write_records(now, lines);
+    write_own(now, lines);
+}
+
+fn write_process(now: &Snapshot, lines: &mut Lines) {
+    lines.line("pid", std::process::id());
+    lines.line("uptime", now.uptime_seconds);
+    lines.line("time", now.unix_seconds);
+    lines.line("version", MEMCACHED_VERSION);
+    lines.line("libevent", "none");
+    lines.line("pointer_size", usize::BITS);
+    lines.line("rusage_user", Micros(now.cpu_user));
+    lines.line("rusage_system", Micros(now.cpu_system));
+}
+
+fn write_connections(now: &Snapshot, lines: &mut Lines) {
+    lines.line("max_connections", now.config.connections_max);
+    lines.line("curr_connections", now.counters.curr_connections);
+    lines.line("total_connections", now.counters.total_connections);
+    if now.config.maxconns_fast {
+        lines.line("rejected_connections", now.counters.rejected_connections);
+    }
+    lines.line("connection_structures", now.counters.curr_connections);
+    lines.zeros(&["response_obj_oom", "response_obj_count", "response_obj_bytes"]);
+    lines.zeros(&["read_buf_count", "read_buf_bytes", "read_buf_bytes_free", "read_buf_oom", "reserved_fds"]);
+}
+
+fn write_commands(now: &Snapshot, lines: &mut Lines) {
+    let counters = &now.counters;
+    lines.line("cmd_get", counters.cmd_get);
+    lines.line("cmd_set", counters.cmd_set);
+    lines.line("cmd_flush", counters.cmd_flush);
+    lines.line("cmd_touch", counters.cmd_touch);
+    lines.line("cmd_meta", counters.cmd_meta);
+    lines.line("get_hits", counters.get_hits);
+    lines.line("get_misses", counters.get_misses);
+    lines.line("get_expired", counters.get_expired);
+    lines.line("get_flushed", counters.get_flushed);
+    lines.line("delete_misses", counters.delete_misses);
+    lines.line("delete_hits", counters.delete_hits);
+    lines.line("incr_misses", counters.incr_misses);
+    lines.line("incr_hits", counters.incr_hits);
+    lines.line("decr_misses", counters.decr_misses);
+    lines.line("decr_hits", counters.decr_hits);
+    lines.line("cas_misses", counters.cas_misses);
+    lines.line("cas_hits", counters.cas_hits);
+    lines.line("cas_badval", counters.cas_badval);
+    lines.line("touch_hits", counters.touch_hits);
+    lines.line("touch_misses", counters.touch_misses);
+    lines.line("store_too_large", counters.store_too_large);
+    lines.line("store_no_memory", counters.store_no_memory);
+    lines.zeros(&["auth_cmds", "auth_errors"]);
+}
+
+fn write_listening(now: &Snapshot, lines: &mut Lines) {
+    let counters = &now.counters;
+    if now.config.idle_timeout_seconds > 0 {
+        lines.line("idle_kicks", counters.idle_kicks);
+    }
+    lines.line("bytes_read", counters.bytes_read);
+    lines.line("bytes_written", counters.bytes_written);
+    lines.line("limit_maxbytes", now.memory_limit);
+    lines.line("accepting_conns", 1);
+    lines.line("listen_disabled_num", counters.listen_disabled);
+    lines.line("time_in_listen_disabled_us", 0);
+    lines.line("threads", now.config.workers);
+    lines.line("conn_yields", counters.conn_yields);
+}
+
+fn write_memory(now: &Snapshot, lines: &mut Lines) {
+    lines.line("hash_power_level", now.records.index_buckets.max(1).ilog2());
+    lines.line("hash_bytes", now.records.index_bytes);
+    lines.line("hash_is_expanding", u8::from(now.records.index_growing > 0));
+    lines.zeros(&[
+        "slab_reassign_rescues",
+        "slab_reassign_chunk_rescues",
+        "slab_reassign_inline_reclaim",
+        "slab_reassign_busy_items",
+        "slab_reassign_busy_deletes",
+        "slab_reassign_busy_nomem",
+        "slab_reassign_last_busy_status",
+        "slab_reassign_running",
+        "slabs_moved",
+        "lru_crawler_running",
+        "lru_crawler_starts",
+        "lru_maintainer_juggles",
+        "malloc_fails",
+        "log_worker_dropped",
+        "log_worker_written",
+        "log_watcher_skipped",
+        "log_watcher_sent",
+        "log_watchers",
+        "unexpected_napi_ids",
+        "round_robin_fallback",
+    ]);
+}
+
+fn write_records(now: &Snapshot, lines: &mut Lines) {
+    let records = &now.records;
+    lines.line("bytes", records.bytes);
+    lines.line("curr_items", records.items);
+    lines.line("total_items", records.total_items);
+    lines.line("slab_global_page_pool", 0);
+    lines.line("expired_unfetched", records.expired_unfetched);
+    lines.line("evicted_unfetched", records.evicted_unfetched);
+    lines.line("evicted_active", 0);
+    lines.line("evictions", records.evictions);
+    lines.line("reclaimed", records.reclaimed);
+    lines.zeros(&[
+        "crawler_reclaimed",
+        "crawler_items_checked",
+        "lrutail_reflocked",
+        "moves_to_cold",
+        "moves_to_warm",
+        "moves_within_lru",
+        "direct_reclaims",
+        "lru_bumps_dropped",
+    ]);
+}
+
+/// What memcached has no name for.
+fn write_own(now: &Snapshot, lines: &mut Lines) {
+    lines.line("ringcache_version", env!("CARGO_PKG_VERSION"));
+    lines.line("ringcache_turns", now.counters.turns);
+    lines.line("ringcache_sleeps", now.counters.sleeps);
+    lines.line("ringcache_mesh_writes", now.counters.mesh_writes);
+    lines.line("ringcache_mesh_batches", now.counters.mesh_batches);
+    lines.line("ringcache_slabs_used", now.records.slabs_used);
+    lines.line("ringcache_slabs_cleaned", now.records.slabs_cleaned);
+    lines.line("ringcache_records_moved", now.records.records_moved);
+    lines.line("ringcache_committed_bytes", now.records.committed_bytes);
+    lines.line("ringcache_index_bytes", now.records.index_bytes);
+    lines.line("ringcache_evicted_idle_seconds", now.records.evicted_idle_seconds);
+}
+
+/// Seconds with six digits behind the point.
+struct Micros(Duration);
+
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
+    }
+}

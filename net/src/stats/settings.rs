@@ -1,0 +1,141 @@
+//! `stats settings`: the command line as it holds.
+//!
+//! Settings of parts that this server has no counterpart of (LRU queues, crawler, external storage, TLS, proxy)
+//! are shown at memcached's defaults, because monitoring looks for the names.
+
+use super::{Lines, Snapshot, yes_no};
+use crate::config::{Binding, Config};
+
+pub(super) fn write(now: &Snapshot, lines: &mut Lines) {
+    write_addresses(now, lines);
+    write_limits(now.config, lines);
+    write_queues(now.config, lines);
+    write_storage_and_tls(lines);
+    for (name, value) in [("proxy_enabled", "no"), ("proxy_uring_enabled", "no"), ("num_napi_ids", "(null)")]
+    {
+        lines.line(name, value);
+    }
+    lines.line("memory_file", "(null)");
+    lines.line("client_flags_size", size_of::<u32>());
+}
+
+fn write_addresses(now: &Snapshot, lines: &mut Lines) {
+    let config = now.config;
+    lines.line("maxbytes", now.memory_limit);
+    lines.line("maxconns", config.connections_max);
+    lines.line("tcpport", config.port.unwrap_or(0));
+    lines.line("udpport", 0);
+    lines.line("inter", addresses(config));
+    lines.line("verbosity", now.verbosity);
+    lines.line("oldest", 0);
+    lines.line("evictions", if config.evictions { "on" } else { "off" });
+    match &config.socket_path {
+        Some(path) => lines.line("domain_socket", path.display()),
+        None => lines.line("domain_socket", "NULL"),
+    }
+    lines.line("umask", format_args!("{:o}", config.socket_mode));
+    lines.line("shutdown_command", yes_no(config.shutdown_enabled));
+}
+
+/// The addresses of `-l` as they could be given again.
+fn addresses(config: &Config) -> String {
+    let one = |listen: &crate::config::Listen| match (listen.host.as_deref().unwrap_or("*"), listen.port) {
+        (host, None) => host.to_owned(),
+        (host, Some(port)) if host.contains(':') => format!("[{host}]:{port}"),
+        (host, Some(port)) => format!("{host}:{port}"),
+    };
+    if config.listen.is_empty() {
+        return "NULL".to_owned();
+    }
+    config.listen.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+fn write_limits(config: &Config, lines: &mut Lines) {
+    lines.line("growth_factor", format_args!("{:.2}", config.growth_factor));
+    lines.line("chunk_size", config.chunk_bytes);
+    lines.line("num_threads", config.workers);
+    lines.line("num_threads_per_udp", config.workers);
+    lines.line("stat_key_prefix", ":");
+    lines.line("detail_enabled", "no");
+    lines.line("reqs_per_event", config.requests_per_turn);
+    lines.line("cas_enabled", yes_no(config.cas));
+    lines.line("tcp_backlog", config.backlog);
+    let binding = match config.binding {
+        Binding::Auto => "auto-negotiate",
+        Binding::Ascii => "ascii",
+        Binding::Binary => "binary",
+    };
+    lines.line("binding_protocol", binding);
+    lines.line("auth_enabled_sasl", "no");
+    lines.line("auth_enabled_ascii", "no");
+    lines.line("item_size_max", config.item_bytes_max);
+    lines.line("maxconns_fast", yes_no(config.maxconns_fast));
+}
+
+fn write_queues(config: &Config, lines: &mut Lines) {
+    for (name, value) in [
+        ("hashpower_init", "0"),
+        ("slab_reassign", "yes"),
+        ("slab_automove", "1"),
+        ("slab_automove_ratio", "0.80"),
+        ("slab_automove_window", "30"),
+        ("slab_chunk_max", "524288"),
+        ("lru_crawler", "yes"),
+        ("lru_crawler_sleep", "100"),
+        ("lru_crawler_tocrawl", "0"),
+        ("tail_repair_time", "0"),
+        ("flush_enabled", yes_no(config.flush_enabled)),
+        ("dump_enabled", yes_no(config.dump_enabled)),
+        ("hash_algorithm", "xxh3"),
+        ("lru_maintainer_thread", "yes"),
+        ("lru_segmented", "yes"),
+        ("hot_lru_pct", "20"),
+        ("warm_lru_pct", "40"),
+        ("hot_max_factor", "0.20"),
+        ("warm_max_factor", "2.00"),
+        ("temp_lru", "no"),
+        ("temporary_ttl", "61"),
+    ] {
+        lines.line(name, value);
+    }
+    lines.line("idle_timeout", config.idle_timeout_seconds);
+    for (name, value) in [
+        ("watcher_logbuf_size", "262144"),
+        ("worker_logbuf_size", "65536"),
+        ("read_buf_mem_limit", "0"),
+        ("track_sizes", "no"),
+        ("inline_ascii_response", "no"),
+        ("drop_privileges", "no"),
+    ] {
+        lines.line(name, value);
+    }
+}
+
+fn write_storage_and_tls(lines: &mut Lines) {
+    for (name, value) in [
+        ("ext_item_size", "512"),
+        ("ext_item_age", "4294967295"),
+        ("ext_low_ttl", "0"),
+        ("ext_recache_rate", "2000"),
+        ("ext_wbuf_size", "4194304"),
+        ("ext_compact_under", "0"),
+        ("ext_drop_under", "0"),
+        ("ext_max_sleep", "1000000"),
+        ("ext_max_frag", "0.80"),
+        ("slab_automove_freeratio", "0.010"),
+        ("ext_drop_unread", "no"),
+        ("ssl_enabled", "no"),
+        ("ssl_chain_cert", "(null)"),
+        ("ssl_key", "(null)"),
+        ("ssl_verify_mode", "0"),
+        ("ssl_keyformat", "1"),
+        ("ssl_ciphers", "NULL"),
+        ("ssl_ca_cert", "NULL"),
+        ("ssl_wbuf_size", "16384"),
+        ("ssl_session_cache", "no"),
+        ("ssl_kernel_tls", "no"),
+        ("ssl_min_version", "tlsv1.2"),
+    ] {
+        lines.line(name, value);
+    }
+}
