@@ -1,5 +1,7 @@
 //! Command lines and what comes of them, as tables.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::{Binding, Config, ConfigError, Listen, Start};
@@ -189,4 +191,62 @@ fn the_environment_names_the_port_file() {
         panic!("no flag at all is a valid command line");
     };
     assert_eq!(config.port_file, Some(PathBuf::from("/tmp/ports")));
+}
+
+/// Goal: no command line panics, however strange. Method: random words from the pieces that the parsers look at.
+#[test]
+fn no_command_line_panics() {
+    const PIECES: [&str; 24] = [
+        "-",
+        "--",
+        "p",
+        "l",
+        "o",
+        "I",
+        "v",
+        "m",
+        "t",
+        "a",
+        "=",
+        ",",
+        ";",
+        ":",
+        "[",
+        "]",
+        "*",
+        "-1",
+        "99999999999",
+        "k",
+        "idle_timeout",
+        "tag_",
+        "é",
+        " ",
+    ];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % limit) as usize
+    };
+    let mut served = 0;
+    for _ in 0..3000 {
+        let mut args = vec![OsString::from("ringcached")];
+        for _ in 0..below(4) {
+            args.push((0..below(6)).map(|_| PIECES[below(24)]).collect::<String>().into());
+        }
+        served += u32::from(matches!(Config::from_args(args.into_iter(), &|_| None), Ok(Start::Serve(_))));
+    }
+    assert!(served > 100, "the pieces give {served} valid lines, too few to mean anything");
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused() {
+    let wild = OsString::from_vec(vec![b'-', b'p', 0xff]);
+    let error = Config::from_args(["ringcached".into(), wild].into_iter(), &|_| None).unwrap_err();
+    assert_eq!((error.exit_code, error.text.as_str()), (64, "an argument is not valid UTF-8"));
+    let path = OsString::from_vec(vec![b'/', 0xff]);
+    let args = ["ringcached".into(), "-s".into(), path.clone()].into_iter();
+    let Ok(Start::Serve(config)) = Config::from_args(args, &|_| None) else {
+        panic!("a file name may have any bytes");
+    };
+    assert_eq!(config.socket_path, Some(PathBuf::from(path)));
 }
