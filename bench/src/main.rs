@@ -1,2 +1,68 @@
-//! Load generator; see `docs/benchmarks.md`.
-fn main() {}
+//! `ringbench`: measures memcached-speaking servers. Method and figures: `docs/benchmarks.md`.
+//!
+//! ```text
+//! load, compare -> driver (one per thread) -> ring (the sockets)
+//!                    |-> workload, keys, schedule   what is asked, and when
+//!                    '-> tally, reply               what came back
+//! ```
+
+mod child;
+mod compare;
+mod driver;
+mod error;
+mod figures;
+mod floor;
+mod idle;
+mod keys;
+mod load;
+mod pairs;
+mod process;
+mod reply;
+mod ring;
+mod schedule;
+mod tally;
+mod target;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures servers that speak memcached's protocol. Exit codes: 0 measured, 1 the server answered wrongly, 2 no result.
+#[derive(Parser)]
+#[command(name = "ringbench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Load one server and report throughput and latency
+    Load(load::LoadArgs),
+    /// Start ringcached, memcached and the floor, and compare their CPU time per request
+    Compare(compare::CompareArgs),
+    /// Check that a connection reads its own writes
+    Pairs(pairs::PairsArgs),
+    /// Hold connections that say nothing and report what they cost the server
+    Idle(idle::IdleArgs),
+    /// Serve a fixed reply from a bare ring: the floor to compare with
+    Floor(floor::FloorArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Load(args) => load::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Pairs(args) => pairs::run(&args),
+        Command::Idle(args) => idle::run(&args),
+        Command::Floor(args) => floor::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringbench: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

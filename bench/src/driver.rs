@@ -1,0 +1,239 @@
+//! One load thread: its ring, its connections and what is open on them.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::error::BenchError;
+use crate::figures::Figures;
+use crate::ring::{Peer, Ring, Wait};
+use crate::schedule::Schedule;
+use crate::tally::{Connection, Pending, Tally};
+use crate::target::Target;
+use crate::workload::Encoder;
+
+/// What decides when the next request is sent.
+#[derive(Clone, Debug)]
+pub enum Pace {
+    /// As soon as a connection has fewer than `depth` open.
+    Closed,
+    /// When it is due; later, but counted from then, while every connection has `depth` open.
+    Open(Schedule),
+}
+
+/// When to stop sending. Requests that are open then are still waited for.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// After so long.
+    Elapsed(Duration),
+    /// After so many requests.
+    Requests(u64),
+}
+
+/// How replies are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Every reply is parsed and judged.
+    Parsed,
+    /// Parsed, and every value compared with what its key must hold.
+    Verified,
+    /// Bytes are counted only: the cheapest client, for saturating a server.
+    Blind,
+}
+
+/// One load thread.
+pub struct Driver {
+    ring: Ring,
+    load: Load,
+}
+
+/// Everything of a driver that the ring does not own.
+struct Load {
+    connections: Vec<Connection>,
+    encoder: Encoder,
+    reading: Reading,
+    depth: usize,
+    tally: Tally,
+    start: Instant,
+    /// A closed loop sends again from within a reply; an open one never does.
+    refill: bool,
+    /// Requests that may still be sent.
+    left: u64,
+    /// Requests sent and not answered.
+    open: usize,
+    failure: Option<BenchError>,
+}
+
+impl Driver {
+    /// Connects. Fails where the server or io_uring refuses.
+    pub fn connect(
+        target: &Target,
+        connections: usize,
+        depth: usize,
+        reading: Reading,
+        encoder: Encoder,
+    ) -> Result<Driver, BenchError> {
+        let mut ring = Ring::new(connections).map_err(BenchError::machine("cannot set up io_uring"))?;
+        for _ in 0..connections {
+            ring.add(target.connect()?).map_err(BenchError::machine("cannot receive"))?;
+        }
+        let load = Load {
+            connections: std::iter::repeat_with(Connection::default).take(connections).collect(),
+            encoder,
+            reading,
+            depth,
+            tally: Tally::new(),
+            start: Instant::now(),
+            refill: false,
+            left: 0,
+            open: 0,
+            failure: None,
+        };
+        Ok(Driver { ring, load })
+    }
+
+    /// Sends until `until`, waits for every reply, and returns what was counted.
+    pub fn run(&mut self, mut pace: Pace, until: Until) -> Result<Figures, BenchError> {
+        let load = &mut self.load;
+        load.start = Instant::now();
+        load.tally = Tally::new();
+        let (limit, requests) = match until {
+            Until::Elapsed(limit) => (limit, u64::MAX),
+            Until::Requests(requests) => (Duration::MAX, requests),
+        };
+        load.left = requests;
+        load.refill = matches!(pace, Pace::Closed);
+        if load.refill {
+            self.prime();
+        }
+        let mut progress = (0, Instant::now());
+        let mut turn_of = 0;
+        loop {
+            let elapsed = self.load.start.elapsed();
+            if elapsed >= limit {
+                self.load.left = 0;
+            }
+            if self.load.left == 0 && self.load.open == 0 {
+                return Ok(std::mem::replace(&mut self.load.tally, Tally::new()).figures);
+            }
+            let mut wait =
+                Wait::AtMost(LOOK_INTERVAL.min(limit.saturating_sub(elapsed)).max(LOOK_INTERVAL_MIN));
+            if let Pace::Open(schedule) = &mut pace {
+                self.send_due(schedule, &mut turn_of);
+                wait = self.wait_for(schedule);
+            }
+            self.ring.turn(wait, &mut self.load).map_err(BenchError::machine("the ring failed"))?;
+            if let Some(failure) = self.load.failure.take() {
+                return Err(failure);
+            }
+            self.check_progress(&mut progress)?;
+        }
+    }
+
+    /// Fills every connection up to the depth.
+    fn prime(&mut self) {
+        let now_ns = self.load.now_ns();
+        for number in 0..self.load.connections.len() {
+            self.ring.output(number, |output| self.load.fill(number, now_ns, output));
+        }
+    }
+
+    /// Sends what is due, on the connections in turn, passing over full ones.
+    fn send_due(&mut self, schedule: &mut Schedule, turn_of: &mut usize) {
+        let now_ns = self.load.now_ns();
+        let connections = self.load.connections.len();
+        while self.load.left > 0 {
+            let free = (0..connections)
+                .map(|step| (*turn_of + step) % connections)
+                .find(|number| self.load.connections[*number].pending.len() < self.load.depth);
+            let Some(number) = free else { return };
+            let Some(due_ns) = schedule.take(now_ns) else { return };
+            *turn_of = (number + 1) % connections;
+            self.ring.output(number, |output| self.load.send(number, due_ns, output));
+        }
+    }
+
+    /// Short pauses are polled through: a sleep would end later than the next request is due.
+    fn wait_for(&self, schedule: &Schedule) -> Wait {
+        let now_ns = self.load.now_ns();
+        let pause = schedule.pause(now_ns);
+        let full = self.load.open >= self.load.depth * self.load.connections.len();
+        if self.load.left == 0 || full {
+            Wait::AtMost(LOOK_INTERVAL)
+        } else if pause < SLEEP_MIN {
+            Wait::Poll
+        } else {
+            Wait::AtMost((pause - SLEEP_MIN / 2).min(LOOK_INTERVAL))
+        }
+    }
+
+    fn check_progress(&self, progress: &mut (u64, Instant)) -> Result<(), BenchError> {
+        let requests = self.load.tally.figures.requests;
+        if requests != progress.0 || self.load.open == 0 {
+            *progress = (requests, Instant::now());
+            return Ok(());
+        }
+        if progress.1.elapsed() < STALL_MAX {
+            return Ok(());
+        }
+        let hint = if self.load.reading == Reading::Blind {
+            " (--blind counts bytes: every key must be present, with values of the given length)"
+        } else {
+            ""
+        };
+        Err(BenchError::Stalled { open: self.load.open, seconds: STALL_MAX.as_secs(), hint })
+    }
+}
+
+impl Load {
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).expect("a run lasts less than 500 years")
+    }
+
+    fn fill(&mut self, number: usize, now_ns: u64, output: &mut Vec<u8>) {
+        while self.left > 0 && self.connections[number].pending.len() < self.depth {
+            self.send(number, now_ns, output);
+        }
+    }
+
+    fn send(&mut self, number: usize, since_ns: u64, output: &mut Vec<u8>) {
+        let connection = &mut self.connections[number];
+        let asked = self.encoder.encode(output, &mut connection.asked_keys);
+        connection.pending.push_back(Pending::new(asked, since_ns));
+        self.left -= 1;
+        self.open += 1;
+    }
+}
+
+impl Peer for Load {
+    fn handle_bytes(&mut self, number: usize, bytes: &[u8], output: &mut Vec<u8>) {
+        let now_ns = self.now_ns();
+        let before = self.tally.figures.requests;
+        let connection = &mut self.connections[number];
+        let taken = match self.reading {
+            Reading::Blind => self.tally.handle_blind(connection, bytes, now_ns),
+            Reading::Parsed => self.tally.handle_replies(connection, bytes, now_ns, false),
+            Reading::Verified => self.tally.handle_replies(connection, bytes, now_ns, true),
+        };
+        self.open -= usize::try_from(self.tally.figures.requests - before).expect("fewer than are open");
+        if let Err(failure) = taken {
+            self.failure.get_or_insert(failure);
+            self.left = 0;
+        } else if self.refill {
+            self.fill(number, now_ns, output);
+        }
+    }
+
+    fn handle_close(&mut self, _number: usize, source: Option<io::Error>) {
+        self.failure.get_or_insert(BenchError::Died { source });
+        self.left = 0;
+    }
+}
+
+/// How often a driver looks at the clock and at its progress while nothing arrives.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// A timeout of zero would not sleep at all.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_micros(1);
+/// A sleep shorter than this costs more than it saves.
+const SLEEP_MIN: Duration = Duration::from_micros(100);
+/// A server that answers nothing for so long has failed.
+const STALL_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,271 @@
+//! `ringbench load`: stores the keys, runs the load, reports.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::driver::{Driver, Pace, Reading, Until};
+use crate::error::BenchError;
+use crate::figures::{Figures, Measured};
+use crate::keys::Distribution;
+use crate::process::{CpuTime, allow_open_files, pin_thread, sharpen_timers};
+use crate::schedule::Schedule;
+use crate::target::Target;
+use crate::workload::{Encoder, Mix, Operation, Protocol, VERIFIED_BYTES_MIN, Workload};
+
+/// Options of `ringbench load`.
+#[derive(Args, Debug)]
+pub struct LoadArgs {
+    /// The server: HOST:PORT or unix:PATH
+    #[arg(long)]
+    server: Target,
+    /// Connections, all threads together
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections: u32,
+    /// Requests open on each connection
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    depth: u32,
+    /// Length of the measured run
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Shares of get, set, delete and touch
+    #[arg(long, default_value = "get=90,set=10")]
+    mix: Mix,
+    /// Length of every value
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
+    value_bytes: u32,
+    /// Number of different keys
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
+    keys: u32,
+    /// uniform or zipf:EXPONENT
+    #[arg(long, default_value = "uniform")]
+    key_distribution: Distribution,
+    /// Keys in one get
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    multiget: u32,
+    /// Load threads, each with its own ring
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: u32,
+    /// Dialect of the requests
+    #[arg(long, value_enum, default_value = "text")]
+    protocol: Protocol,
+    /// Compare every value with what its key must hold; exit code 1 where one differs
+    #[arg(long)]
+    verify: bool,
+    /// Count the replies' bytes only: the cheapest client
+    #[arg(long, conflicts_with = "verify")]
+    blind: bool,
+    /// Open loop: requests per second, all threads together; latency counts from the time a request was due
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Keep thread i on the i-th of these CPUs
+    #[arg(long, value_delimiter = ',')]
+    pin: Vec<usize>,
+    /// The server's process, to report its CPU time per request
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Leave out the storing of the keys before the run
+    #[arg(long)]
+    no_preload: bool,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A load that makes sense.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is asked.
+    pub workload: Workload,
+    /// How replies are read.
+    pub reading: Reading,
+    /// Connections, all threads together.
+    pub connections: usize,
+    /// Requests open on each.
+    pub depth: usize,
+    /// Load threads.
+    pub threads: usize,
+    /// CPUs of the threads; empty for any.
+    pub pin: Vec<usize>,
+    /// Length of the measured run.
+    pub length: Duration,
+    /// Requests per second of an open loop.
+    pub rate: Option<f64>,
+}
+
+/// Runs the command.
+pub fn run(args: &LoadArgs) -> Result<(), BenchError> {
+    let plan = Plan::from_args(args)?;
+    allow_open_files(u64::from(args.connections) + OTHER_FILES)?;
+    if !args.no_preload {
+        preload(&args.server, &plan)?;
+    }
+    let measured = measure(&args.server, &plan, args.pid)?;
+    if args.json {
+        println!("{:#}", measured.json());
+    } else {
+        println!("{}", measured.text());
+    }
+    measured.check()
+}
+
+impl Plan {
+    fn from_args(args: &LoadArgs) -> Result<Plan, BenchError> {
+        let plan = Plan {
+            workload: Workload {
+                mix: args.mix.clone(),
+                multiget: args.multiget,
+                value_bytes: args.value_bytes as usize,
+                keys: args.keys,
+                distribution: args.key_distribution,
+                protocol: args.protocol,
+                verify: args.verify,
+            },
+            reading: match (args.verify, args.blind) {
+                (true, _) => Reading::Verified,
+                (false, true) => Reading::Blind,
+                (false, false) => Reading::Parsed,
+            },
+            connections: args.connections as usize,
+            depth: args.depth as usize,
+            threads: args.threads as usize,
+            pin: args.pin.clone(),
+            length: length(args.seconds)?,
+            rate: args.rate,
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<(), BenchError> {
+        let usage = |text: String| Err(BenchError::Usage(text));
+        if self.threads > self.connections {
+            return usage(format!("{} threads need at least as many connections", self.threads));
+        }
+        if let Some(rate) = self.rate
+            && !(rate > 0.0 && rate <= RATE_MAX)
+        {
+            return usage(format!("the rate is above 0 and at most {RATE_MAX:e} requests/s"));
+        }
+        if self.workload.verify && self.workload.value_bytes < VERIFIED_BYTES_MIN {
+            return usage(format!("verified values have at least {VERIFIED_BYTES_MIN} bytes"));
+        }
+        if self.reading == Reading::Blind && self.workload.mix.has(Operation::Delete) {
+            return usage("--blind needs every key to stay, so the mix can't delete".to_string());
+        }
+        Ok(())
+    }
+
+    fn pace(&self, thread: usize) -> Pace {
+        self.rate.map_or(Pace::Closed, |rate| Pace::Open(Schedule::new(rate, thread, self.threads)))
+    }
+
+    /// The connections of one thread: an even share.
+    fn connections_of(&self, thread: usize) -> usize {
+        self.connections / self.threads + usize::from(thread < self.connections % self.threads)
+    }
+}
+
+/// A length of time that makes sense for a run.
+pub fn length(seconds: f64) -> Result<Duration, BenchError> {
+    if seconds > 0.0 && seconds <= SECONDS_MAX {
+        return Ok(Duration::from_secs_f64(seconds));
+    }
+    Err(BenchError::Usage(format!("the length of a run is above 0 and at most {SECONDS_MAX} seconds")))
+}
+
+/// Stores every key once; an error where the server refuses one.
+pub fn preload(target: &Target, plan: &Plan) -> Result<(), BenchError> {
+    // Large values are sent one by one: what is open at once stays about a mebibyte.
+    let depth = ((1 << 20) / plan.workload.value_bytes.max(1)).clamp(1, 64);
+    let encoder = Encoder::in_order(&plan.workload);
+    let mut driver = Driver::connect(target, 1, depth, Reading::Parsed, encoder)?;
+    let keys = u64::from(plan.workload.keys);
+    let figures = driver.run(Pace::Closed, Until::Requests(keys))?;
+    if figures.errors == 0 {
+        return Ok(());
+    }
+    Err(BenchError::Preload { refused: figures.errors, keys, reply: figures.first_error })
+}
+
+/// Connects, warms up, and measures one run; with `server`, that process's CPU time too.
+pub fn measure(target: &Target, plan: &Plan, server: Option<u32>) -> Result<Measured, BenchError> {
+    // Every thread passes every barrier, also after a failure, so that none waits for ever.
+    let barrier = Barrier::new(plan.threads + 1);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..plan.threads)
+            .map(|thread| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    let warm = prepare(target, plan, thread);
+                    barrier.wait();
+                    barrier.wait();
+                    let run = warm
+                        .and_then(|mut driver| driver.run(plan.pace(thread), Until::Elapsed(plan.length)));
+                    barrier.wait();
+                    run
+                })
+            })
+            .collect();
+        barrier.wait();
+        let before = server.map(CpuTime::of).transpose();
+        let start = Instant::now();
+        barrier.wait();
+        barrier.wait();
+        let seconds = start.elapsed().as_secs_f64();
+        let after = server.map(CpuTime::of).transpose();
+        let mut figures = Figures::new();
+        for thread in threads {
+            figures.add(&thread.join().expect("a load thread returns its failures")?);
+        }
+        let server = before?.zip(after?).map(|(before, after)| after.since(&before));
+        let measured = Measured { figures, seconds, server };
+        check_rate(plan, &measured)?;
+        Ok(measured)
+    })
+}
+
+fn prepare(target: &Target, plan: &Plan, thread: usize) -> Result<Driver, BenchError> {
+    if !plan.pin.is_empty() {
+        pin_thread(plan.pin[thread % plan.pin.len()])?;
+    }
+    if plan.rate.is_some() {
+        sharpen_timers()?;
+    }
+    let encoder = Encoder::new(&plan.workload, thread as u64);
+    let connections = plan.connections_of(thread);
+    let mut driver = Driver::connect(target, connections, plan.depth, plan.reading, encoder)?;
+    driver.run(plan.pace(thread), Until::Elapsed(WARM_UP.min(plan.length)))?;
+    Ok(driver)
+}
+
+fn check_rate(plan: &Plan, measured: &Measured) -> Result<(), BenchError> {
+    match plan.rate {
+        Some(asked) if measured.rate() < asked * RATE_REACHED_MIN => {
+            Err(BenchError::Rate { asked, reached: measured.rate() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Files a process has open besides its connections.
+pub const OTHER_FILES: u64 = 64;
+const WARM_UP: Duration = Duration::from_millis(200);
+const SECONDS_MAX: f64 = 86_400.0;
+const RATE_MAX: f64 = 1e8;
+/// An open loop that answers less than this share of its rate has measured another load.
+const RATE_REACHED_MIN: f64 = 0.95;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_bounded() {
+        assert!(length(0.5).is_ok());
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            assert!(length(wrong).is_err(), "{wrong}");
+        }
+    }
+}
