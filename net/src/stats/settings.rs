@@ -1,7 +1,7 @@
 //! `stats settings`: the command line as it holds.
 //!
-//! Settings of parts that this server has no counterpart of (LRU queues, crawler, external storage, TLS, proxy)
-//! are shown at memcached's defaults, because monitoring looks for the names.
+//! Parts that this server has no counterpart of (LRU queues, crawler, external storage, TLS, proxy) are shown as
+//! switched off and their figures at memcached's defaults, because monitoring looks for the names.
 
 use super::{Lines, Snapshot, yes_no};
 use crate::config::{Binding, Config};
@@ -75,20 +75,20 @@ fn write_limits(config: &Config, lines: &mut Lines) {
 fn write_queues(config: &Config, lines: &mut Lines) {
     for (name, value) in [
         ("hashpower_init", "0"),
-        ("slab_reassign", "yes"),
-        ("slab_automove", "1"),
+        ("slab_reassign", "no"),
+        ("slab_automove", "0"),
         ("slab_automove_ratio", "0.80"),
         ("slab_automove_window", "30"),
         ("slab_chunk_max", "524288"),
-        ("lru_crawler", "yes"),
+        ("lru_crawler", "no"),
         ("lru_crawler_sleep", "100"),
         ("lru_crawler_tocrawl", "0"),
         ("tail_repair_time", "0"),
         ("flush_enabled", yes_no(config.flush_enabled)),
         ("dump_enabled", yes_no(config.dump_enabled)),
         ("hash_algorithm", "xxh3"),
-        ("lru_maintainer_thread", "yes"),
-        ("lru_segmented", "yes"),
+        ("lru_maintainer_thread", "no"),
+        ("lru_segmented", "no"),
         ("hot_lru_pct", "20"),
         ("warm_lru_pct", "40"),
         ("hot_max_factor", "0.20"),

@@ -127,6 +127,7 @@ fn settings_show_the_command_line() {
         ("inter", "[::1]:7,a"),
         ("growth_factor", "1.25"),
         ("client_flags_size", "4"),
+        ("lru_crawler", "no"),
     ] {
         assert_eq!(value(settings::write, &now, name), expected, "{name}");
     }
