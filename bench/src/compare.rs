@@ -2,6 +2,8 @@
 //! CPU 1; rounds alternate between the servers, so that a disturbance of the machine meets all of them; each figure is
 //! the median of its rounds.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -74,6 +76,10 @@ pub fn run(args: &CompareArgs) -> Result<(), BenchError> {
         Contender::start("memcached", &args.memcached, MEMCACHED_ARGUMENTS, args.server_cpu)?,
         Contender::start("floor", &own, &["floor", "--port", "{port}"], args.server_cpu)?,
     ];
+    let versions: Vec<String> = contenders.iter().map(Contender::version).collect::<Result<_, _>>()?;
+    if !args.json {
+        println!("{}\n", versions.join("; "));
+    }
     let mut reports = Vec::new();
     for row in &args.rows {
         let plan = row.plan(length, args);
@@ -85,7 +91,7 @@ pub fn run(args: &CompareArgs) -> Result<(), BenchError> {
         }
     }
     if args.json {
-        println!("{:#}", Value::Array(reports));
+        println!("{:#}", json!({"servers": versions, "rows": reports}));
     }
     Ok(())
 }
@@ -103,6 +109,17 @@ impl Contender {
         cpu: usize,
     ) -> Result<Contender, BenchError> {
         Ok(Contender { name, server: Server::start(path, arguments, cpu)? })
+    }
+
+    /// The name, and what the server answers to `version`.
+    fn version(&self) -> Result<String, BenchError> {
+        let died = |source| BenchError::Died { source: Some(source) };
+        let mut stream = File::from(self.server.target().connect()?);
+        stream.write_all(b"version\r\n").map_err(died)?;
+        let mut line = String::new();
+        BufReader::new(stream.take(LINE_BYTES_MAX)).read_line(&mut line).map_err(died)?;
+        let version = line.trim_end().strip_prefix("VERSION ").map(|version| format!(" {version}"));
+        Ok(format!("{}{}", self.name, version.unwrap_or_default()))
     }
 }
 
@@ -298,6 +315,8 @@ impl FromStr for Row {
     }
 }
 
+/// Of a reply to `version`.
+const LINE_BYTES_MAX: u64 = 256;
 /// A million keys fit, so that no row measures eviction.
 const SERVER_ARGUMENTS: &[&str] = &["-l", "127.0.0.1", "-p", "{port}", "-t", "1", "-m", "1024", "-c", "1024"];
 const MEMCACHED_ARGUMENTS: &[&str] =

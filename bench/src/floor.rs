@@ -28,9 +28,14 @@ pub fn run(args: &FloorArgs) -> Result<(), BenchError> {
         TcpListener::bind(("127.0.0.1", args.port)).map_err(BenchError::machine("cannot listen"))?;
     let address = listener.local_addr().map_err(BenchError::machine("cannot listen"))?;
     println!("floor on {address}");
+    serve(listener, args.value_bytes as usize)
+}
+
+/// Answers every connection of `listener`; comes back only when the ring fails.
+pub fn serve(listener: TcpListener, value_bytes: usize) -> Result<(), BenchError> {
     let mut ring = Ring::new(64).map_err(BenchError::machine("cannot set up io_uring"))?;
     ring.listen(listener.into()).map_err(BenchError::machine("cannot accept"))?;
-    let mut floor = Floor::new(args.value_bytes as usize);
+    let mut floor = Floor::new(value_bytes);
     loop {
         ring.turn(Wait::AtMost(Duration::from_secs(3600)), &mut floor)
             .map_err(BenchError::machine("the ring failed"))?;

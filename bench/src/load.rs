@@ -259,7 +259,111 @@ const RATE_REACHED_MIN: f64 = 0.95;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
     use super::*;
+
+    const VALUE_BYTES: usize = 30;
+
+    fn plan(mix: &str, reading: Reading) -> Plan {
+        Plan {
+            workload: Workload {
+                mix: mix.parse().unwrap(),
+                multiget: 3,
+                value_bytes: VALUE_BYTES,
+                keys: 1000,
+                distribution: Distribution::Uniform,
+                protocol: Protocol::Text,
+                verify: reading == Reading::Verified,
+            },
+            reading,
+            connections: 5,
+            depth: 4,
+            threads: 2,
+            pin: Vec::new(),
+            length: Duration::from_millis(50),
+            rate: None,
+        }
+    }
+
+    /// A floor of its own; its thread ends with the test process.
+    fn floor() -> Target {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target::Tcp(listener.local_addr().unwrap());
+        std::thread::spawn(move || crate::floor::serve(listener, VALUE_BYTES));
+        target
+    }
+
+    #[test]
+    fn every_key_of_the_floor_is_hit() {
+        let target = floor();
+        for reading in [Reading::Parsed, Reading::Blind] {
+            let plan = plan("get=1", reading);
+            preload(&target, &plan).unwrap();
+            let figures = measure(&target, &plan, Some(std::process::id())).unwrap().figures;
+            assert!(figures.requests > 0);
+            assert_eq!(figures.keys, figures.requests * 3);
+            assert_eq!((figures.hits, figures.misses, figures.errors), (figures.keys, 0, 0));
+            assert_eq!(figures.latency_ns.len(), figures.requests);
+        }
+    }
+
+    /// The floor answers every get with the same bytes, which verified reading must not believe.
+    #[test]
+    fn wrong_values_are_found() {
+        let measured = measure(&floor(), &plan("get=1", Reading::Verified), None).unwrap();
+        assert_eq!(measured.figures.wrong, measured.figures.hits);
+        assert!(matches!(measured.check(), Err(BenchError::Violated(_))));
+    }
+
+    /// A busy machine may miss the rate, which is then said; but no machine makes the loop send what is not due.
+    #[test]
+    fn an_open_loop_sends_what_is_due_and_no_more() {
+        let mut plan = plan("get=50,set=50", Reading::Parsed);
+        plan.rate = Some(2000.0);
+        plan.length = Duration::from_millis(200);
+        match measure(&floor(), &plan, None) {
+            Ok(measured) => assert!(measured.figures.requests <= 402, "{}", measured.figures.requests),
+            Err(error) => assert!(matches!(error, BenchError::Rate { .. }), "{error}"),
+        }
+        plan.rate = Some(RATE_MAX);
+        assert!(matches!(measure(&floor(), &plan, None), Err(BenchError::Rate { .. })));
+    }
+
+    #[test]
+    fn a_dying_server_ends_the_run() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target::Tcp(listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                // Takes a request and goes, without an answer.
+                let _ = stream.unwrap().read(&mut [0; 100]);
+            }
+        });
+        let plan = plan("get=1", Reading::Parsed);
+        assert!(matches!(measure(&target, &plan, None), Err(BenchError::Died { .. })));
+        assert!(matches!(preload(&target, &plan), Err(BenchError::Died { .. })));
+    }
+
+    #[test]
+    fn senseless_plans_are_refused() {
+        let refused = |change: &dyn Fn(&mut Plan)| {
+            let mut plan = plan("get=1,delete=1", Reading::Parsed);
+            assert!(plan.check().is_ok());
+            change(&mut plan);
+            assert!(matches!(plan.check(), Err(BenchError::Usage(_))));
+        };
+        refused(&|plan| plan.threads = 6);
+        refused(&|plan| plan.rate = Some(0.0));
+        refused(&|plan| plan.rate = Some(f64::NAN));
+        refused(&|plan| plan.rate = Some(1e12));
+        refused(&|plan| plan.reading = Reading::Blind);
+        refused(&|plan| {
+            plan.workload.verify = true;
+            plan.workload.value_bytes = VERIFIED_BYTES_MIN - 1;
+        });
+    }
 
     #[test]
     fn lengths_are_bounded() {
