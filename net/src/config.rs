@@ -285,9 +285,6 @@ impl Config {
         if let Some(text) = flags.text("max-item-size") {
             self.item_bytes_max = item_bytes(text)?;
         }
-        if u64::from(self.item_bytes_max) > self.memory_bytes / 2 {
-            return Err(usage("Cannot set item size limit higher than 1/2 of memory max."));
-        }
         let least = u64::from(self.workers) * WORKER_MEMORY_BYTES_MIN;
         if self.memory_bytes < least {
             let (megabytes, workers) = (self.memory_bytes >> 20, self.workers);
@@ -295,6 +292,9 @@ impl Config {
             return Err(usage(format!(
                 "-m {megabytes} is too small for -t {workers}: at least -m {least} is needed"
             )));
+        }
+        if u64::from(self.item_bytes_max) > self.memory_bytes / 2 {
+            return Err(usage("Cannot set item size limit higher than 1/2 of memory max."));
         }
         Ok(())
     }
