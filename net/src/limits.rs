@@ -5,6 +5,8 @@ use ringcache_engine::limits::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
 /// A line without a newline may grow to this many bytes, then the connection is closed; `get ` and `gets ` lines
 /// are held to [`KEY_LINE_BYTES_MAX`].
 pub const LINE_BYTES_MAX: usize = 2048;
+/// A shorter line, its end included, is no command.
+pub const LINE_BYTES_MIN: usize = 4;
 /// Longest `get`/`gets` line: some thousand keys of the largest size.
 pub const KEY_LINE_BYTES_MAX: usize = 1 << 20;
 /// Most tokens on a meta command's line.
@@ -15,10 +17,39 @@ pub const OPAQUE_BYTES_MAX: usize = 32;
 pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// A session stops parsing while this many bytes of answers wait to be sent.
 pub const OUTPUT_BYTES_HIGH: usize = 256 * 1024;
+/// Values from this size on stay in the engine's memory until they are sent, where the engine can pin them; a
+/// smaller one is copied, which costs less than keeping track of it.
+pub const PINNED_VALUE_BYTES_MIN: usize = 16 * 1024;
+/// Smallest argument of `cache_memlimit`, in MiB.
+pub const MEMORY_LIMIT_MIB_MIN: u32 = 8;
+/// A larger argument of `cache_memlimit` must have been meant in bytes.
+pub const MEMORY_LIMIT_MIB_MAX: u32 = 1_000_000_000;
+/// `verbosity` stops here.
+pub const VERBOSITY_MAX: u8 = 2;
 /// Lookups that travel together: prefetched, then probed, then answered.
 pub const LOOKUP_BATCH: usize = 32;
 /// Writes of one session that may be on their way to other workers.
 pub const SESSION_WRITES_WAITING_MAX: usize = 1024;
+/// Emptied queues of waiting answers that a worker keeps for its sessions.
+pub const SPARE_WAITING_MAX: usize = 64;
+/// Answers that such a queue keeps room for.
+pub const WAITING_KEPT_ANSWERS: usize = 64;
+/// Bytes that each of its buffers keeps room for.
+pub const WAITING_KEPT_BYTES: usize = 16 * 1024;
+/// Kept input grows in steps of at least this, and only as it arrives: a declared length reserves nothing.
+pub const KEPT_INPUT_STEP_BYTES: usize = 64 * 1024;
+/// Spaces that may stand before a `get` that is longer than [`LINE_BYTES_MAX`].
+pub const LEADING_SPACES_MAX: usize = 100;
+/// memcached's item header; this and the next three only serve the check against `-I`.
+pub const ITEM_HEADER_BYTES: u64 = 48;
+/// The CAS of a memcached item; absent with `-C`.
+pub const ITEM_CAS_BYTES: u64 = 8;
+/// The byte behind the key and the two behind the value of a memcached item.
+pub const ITEM_ENDS_BYTES: u64 = 3;
+/// Client flags of a memcached item; absent when they are zero.
+pub const ITEM_FLAGS_BYTES: u64 = 4;
+/// Longest data block whose length is accepted at all.
+pub const DATA_BYTES_MAX: i32 = i32::MAX - 2;
 /// Bytes of keys and values in one mesh batch before it is sent off early.
 pub const MESH_BATCH_BYTES: usize = 64 * 1024;
 /// Writes in one mesh batch before it is sent off early.

@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use ringcache_engine::PinnedValue;
 
@@ -42,6 +43,20 @@ impl Output {
     pub fn push_pinned(&mut self, value: PinnedValue) {
         self.pinned_bytes += value.bytes().len();
         self.pinned.push_back(Pinned { at: self.bytes.len(), value });
+    }
+
+    /// Appends the part of `other` whose encoded bytes are in `range`, with the values between them. The parts of
+    /// one output have to be taken in order.
+    pub fn take(&mut self, other: &mut Output, range: Range<usize>) {
+        let base = self.bytes.len();
+        while other.pinned.front().is_some_and(|pinned| pinned.at < range.end) {
+            let pinned = other.pinned.pop_front().expect("looked at just before");
+            let value_bytes = pinned.value.bytes().len();
+            other.pinned_bytes -= value_bytes;
+            self.pinned_bytes += value_bytes;
+            self.pinned.push_back(Pinned { at: base + pinned.at - range.start, value: pinned.value });
+        }
+        self.bytes.extend_from_slice(&other.bytes[range]);
     }
 
     /// Bytes that wait, pinned values included.

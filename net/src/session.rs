@@ -1,9 +1,34 @@
 //! One client connection as a state machine: bytes in, writes and answers out. No socket, no clock.
+//!
+//! ```text
+//! handle_bytes --> line --> command --+-- read:  joins the batch of lookups (session/lookups.rs)
+//!                                     +-- write: settles the batch, then
+//!                                           own shard:   executed, answered
+//!                                           other shard: sent away, its answer waits (session/answers.rs)
+//! ```
+//!
+//! Answers keep the order of their commands. A write away does not stop later writes, nor reads of other shards;
+//! a read of a shard with an unfinished write of this session waits, and the input with it.
 
-use ringcache_engine::{Outcome, ShardId};
+use memchr::memchr;
+use ringcache_engine::{Outcome, ShardId, StoreMode};
 
+use crate::limits::{
+    KEPT_INPUT_STEP_BYTES, KEY_LINE_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX, LINE_BYTES_MIN,
+};
 use crate::output::Output;
+use crate::protocol::line::{Command, Tokens};
+use crate::protocol::{BAD_FORMAT, UNKNOWN, meta, text};
 use crate::reach::Reach;
+
+pub mod answers;
+pub mod exchange;
+pub mod lookups;
+
+pub use exchange::{Delivery, Exchange, Flow, KeyList};
+
+use answers::{Answers, Due, Verb};
+use lookups::{Lookup, Lookups, Reply, Sight};
 
 /// What the worker should do next with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,38 +41,305 @@ pub enum Progress {
     Close,
 }
 
+/// First byte of the binary protocol, which is not spoken here.
+const BINARY_REQUEST: u8 = 0x80;
+
 /// Protocol state of one connection. An idle one holds no buffer.
+#[derive(Default)]
 pub struct Session {
-    _private: (),
+    /// Input that was received and not yet taken. It begins with a command, with a data block to swallow, or,
+    /// when `keys` is set, within a line of keys.
+    kept: Vec<u8>,
+    /// The command at the front of `kept` is complete when it holds this many bytes.
+    needed: usize,
+    /// Bytes at the front of `kept` known to hold no end of line.
+    scanned: usize,
+    /// Bytes of an unwanted data block still to come.
+    swallow: u64,
+    keys: Option<KeyList>,
+    answers: Answers,
+    /// The client said `quit` or something worse; the answers before it are still sent.
+    is_closing: bool,
+    /// The first byte has told the protocol.
+    is_text: bool,
 }
 
 impl Session {
     /// A fresh connection.
     pub fn new() -> Self {
-        unreachable!()
+        Self::default()
     }
+
     /// Takes what was received. Complete commands are executed, answers appended to `output`; an unfinished
     /// command is kept. Called even while holding (completions already under way): then the bytes are only kept.
-    pub fn handle_bytes(&mut self, _input: &[u8], _reach: &mut Reach<'_>, _output: &mut Output) -> Progress {
-        unreachable!()
+    pub fn handle_bytes(&mut self, input: &[u8], reach: &mut Reach<'_>, output: &mut Output) -> Progress {
+        if self.is_closing {
+            return self.close();
+        }
+        if self.kept.is_empty() {
+            let (taken, progress) = self.run(input, reach, output);
+            self.keep(&input[taken..]);
+            return progress;
+        }
+        self.keep(input);
+        self.go_on(reach, output)
     }
+
     /// Takes the answer of a write that went to `shard`, then goes on with kept input where it can.
     pub fn handle_outcome(
         &mut self,
-        _shard: ShardId,
-        _outcome: &Outcome,
-        _reach: &mut Reach<'_>,
-        _output: &mut Output,
+        shard: ShardId,
+        outcome: &Outcome,
+        reach: &mut Reach<'_>,
+        output: &mut Output,
     ) -> Progress {
-        unreachable!()
+        self.answers.handle_outcome(shard, outcome);
+        let sight = Sight::of(reach);
+        while let Some(due) = self.answers.due() {
+            answer_later(&due, self.answers.text(&due), sight, output);
+            self.answers.follow(output);
+        }
+        self.go_on(reach, output)
     }
+
     /// The output has been sent: goes on with kept input.
-    pub fn handle_room(&mut self, _reach: &mut Reach<'_>, _output: &mut Output) -> Progress {
-        unreachable!()
+    pub fn handle_room(&mut self, reach: &mut Reach<'_>, output: &mut Output) -> Progress {
+        self.go_on(reach, output)
     }
-    /// Writes that are with other workers; a closing connection's place is reused only when it is zero... or the
-    /// generation tells them apart.
+
+    /// Writes that are with other workers. Their outcomes still come when the connection has closed.
     pub fn writes_waiting(&self) -> usize {
-        unreachable!()
+        self.answers.writes_waiting()
     }
+
+    /// Goes on with kept input.
+    fn go_on(&mut self, reach: &mut Reach<'_>, output: &mut Output) -> Progress {
+        if self.is_closing {
+            return self.close();
+        }
+        if self.kept.len() < self.needed {
+            return Progress::Receive;
+        }
+        let mut kept = std::mem::take(&mut self.kept);
+        let (taken, progress) = self.run(&kept, reach, output);
+        // An idle session holds no buffer, and a large one goes when its value is stored.
+        if taken < kept.len() && progress != Progress::Close {
+            kept.drain(..taken);
+            kept.shrink_to(self.needed.max(KEPT_INPUT_STEP_BYTES));
+            self.kept = kept;
+        }
+        progress
+    }
+
+    /// Closes as soon as the answers before are complete.
+    fn close(&mut self) -> Progress {
+        self.is_closing = true;
+        self.kept = Vec::new();
+        if self.answers.is_empty() { Progress::Close } else { Progress::Hold }
+    }
+
+    /// Keeps input for later. The buffer grows with what arrives, not with what a client announces.
+    fn keep(&mut self, input: &[u8]) {
+        if input.is_empty() || self.is_closing {
+            return;
+        }
+        let length = self.kept.len() + input.len();
+        if length > self.kept.capacity() && self.needed > length {
+            let grown = length.max(KEPT_INPUT_STEP_BYTES).saturating_mul(2).min(self.needed);
+            self.kept.reserve_exact(grown.max(length) - self.kept.len());
+        }
+        self.kept.extend_from_slice(input);
+    }
+
+    /// Executes the commands in `input`; gives how many bytes are done with.
+    fn run(&mut self, input: &[u8], reach: &mut Reach<'_>, output: &mut Output) -> (usize, Progress) {
+        // The answers are lent to the commands, which never see the rest of the session.
+        let mut answers = std::mem::take(&mut self.answers);
+        let mut x = Exchange {
+            reach,
+            output,
+            answers: &mut answers,
+            lookups: Lookups::none(),
+            input_at: 0,
+            unanswered: None,
+        };
+        let mut progress = self.run_commands(input, &mut x);
+        if x.unanswered.is_none() && !x.settle() {
+            progress = Progress::Hold;
+        }
+        let mut taken = x.input_at;
+        if let Some(lookup) = x.unanswered {
+            // Everything parsed since then was a read that has not been made: parse it again.
+            taken = lookup.input_at;
+            self.rewind(&lookup);
+        }
+        self.answers = answers;
+        if self.is_closing {
+            progress = self.close();
+        }
+        (taken, progress)
+    }
+
+    fn run_commands<'i>(&mut self, input: &'i [u8], x: &mut Exchange<'_, 'i, '_>) -> Progress {
+        loop {
+            let rest = &input[x.input_at..];
+            if rest.is_empty() {
+                return Progress::Receive;
+            }
+            if self.swallow > 0 {
+                let swallowed = self.swallow.min(rest.len() as u64);
+                self.swallow -= swallowed;
+                x.input_at += swallowed as usize;
+                continue;
+            }
+            if x.is_full() {
+                return Progress::Hold;
+            }
+            match self.run_one(rest, x) {
+                Flow::Taken(taken) => x.input_at += taken,
+                Flow::Swallow { taken, bytes } => {
+                    x.input_at += taken;
+                    self.swallow = bytes;
+                }
+                Flow::More(needed) => {
+                    self.needed = needed;
+                    return Progress::Receive;
+                }
+                Flow::Wait => return Progress::Hold,
+                Flow::WaitInKeys { taken, keys } => {
+                    x.input_at += taken;
+                    self.keys = Some(keys);
+                    return Progress::Hold;
+                }
+                Flow::Close => {
+                    // Reads before it are still answered, as far as they fit into the output.
+                    if !x.settle() {
+                        return Progress::Hold;
+                    }
+                    self.is_closing = true;
+                    return Progress::Close;
+                }
+            }
+        }
+    }
+
+    /// Executes what stands at the front of `rest`.
+    #[inline]
+    fn run_one<'i>(&mut self, rest: &'i [u8], x: &mut Exchange<'_, 'i, '_>) -> Flow {
+        let scanned = std::mem::take(&mut self.scanned).min(rest.len());
+        self.needed = 0;
+        if !self.is_text {
+            if rest[0] == BINARY_REQUEST {
+                return Flow::Close;
+            }
+            self.is_text = true;
+        }
+        let Some(end) = memchr(b'\n', &rest[scanned..]) else {
+            self.scanned = rest.len();
+            return if may_grow(rest) { Flow::More(rest.len() + 1) } else { Flow::Close };
+        };
+        let end = scanned + end;
+        let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+        let line_bytes = end + 1;
+        match self.keys.take() {
+            Some(keys) => text::get::walk(x, Command { args: line, input: rest, line_bytes }, line, keys),
+            None if line_bytes < LINE_BYTES_MIN => x.answer(BAD_FORMAT, line_bytes),
+            None => run_line(line, rest, line_bytes, x),
+        }
+    }
+
+    /// Prepares parsing from a read on that was not made.
+    fn rewind(&mut self, lookup: &Lookup<'_>) {
+        self.needed = 0;
+        self.scanned = 0;
+        self.swallow = 0;
+        self.keys = match lookup.reply {
+            Reply::Value { cas, .. } => Some(KeyList { cas, touch: None }),
+            Reply::Meta(_) => None,
+        };
+    }
+}
+
+/// The one place that knows all verbs.
+#[inline]
+fn run_line<'i>(line: &'i [u8], input: &'i [u8], line_bytes: usize, x: &mut Exchange<'_, 'i, '_>) -> Flow {
+    let mut tokens = Tokens::of(line);
+    let verb = tokens.next().unwrap_or_default();
+    let command = Command { args: tokens.rest(), input, line_bytes };
+    match verb {
+        b"get" => return text::get::get(x, command, false),
+        b"gets" => return text::get::get(x, command, true),
+        b"mg" => return meta::get::get(x, command),
+        _ => {}
+    }
+    // All others see, or are, a change of the order: the reads before them are made first.
+    if !x.settle() {
+        return Flow::Wait;
+    }
+    match verb {
+        b"set" => text::store::store(x, command, StoreMode::Set),
+        b"add" => text::store::store(x, command, StoreMode::Add),
+        b"replace" => text::store::store(x, command, StoreMode::Replace),
+        b"append" => text::store::store(x, command, StoreMode::Append),
+        b"prepend" => text::store::store(x, command, StoreMode::Prepend),
+        b"cas" => text::store::compare_and_store(x, command),
+        b"ms" => meta::set::set(x, command),
+        b"md" => meta::delete::delete(x, command),
+        b"ma" => meta::arithmetic::arithmetic(x, command),
+        b"mn" => x.answer(meta::NOTHING, line_bytes),
+        b"me" => meta::debug::debug(x, command),
+        b"gat" => text::get::get_and_touch(x, command, false),
+        b"gats" => text::get::get_and_touch(x, command, true),
+        b"delete" => text::delete::delete(x, command),
+        b"incr" => text::arithmetic::arithmetic(x, command, false),
+        b"decr" => text::arithmetic::arithmetic(x, command, true),
+        b"touch" => text::touch::touch(x, command),
+        b"version" => x.answer(text::admin::VERSION, line_bytes),
+        b"quit" => Flow::Close,
+        b"stats" => text::admin::stats(x, command),
+        b"flush_all" => text::admin::flush_all(x, command),
+        b"verbosity" => text::admin::verbosity(x, command),
+        b"cache_memlimit" => text::admin::cache_memlimit(x, command),
+        b"shutdown" => text::admin::shutdown(x, command),
+        b"slabs" => text::admin::slabs(x, command),
+        b"lru_crawler" => text::admin::lru_crawler(x, command),
+        b"watch" => text::admin::watch(x, command),
+        _ if is_http(command.args) => Flow::Close,
+        _ => x.answer(UNKNOWN, line_bytes),
+    }
+}
+
+/// Makes the answer of a write that went away.
+fn answer_later(due: &Due, command: &[u8], sight: Sight<'_>, output: &mut Output) {
+    let (outcome, silent, counters) = (&due.outcome, due.form.silent, sight.counters);
+    match due.form.verb {
+        Verb::Store | Verb::Join | Verb::CompareAndStore => {
+            text::store::answer(outcome, due.form.verb, silent, counters, output);
+        }
+        Verb::Delete => text::delete::answer(outcome, silent, counters, output),
+        Verb::Touch => text::touch::answer(outcome, silent, counters, output),
+        Verb::Increment => text::arithmetic::answer(outcome, false, silent, counters, output),
+        Verb::Decrement => text::arithmetic::answer(outcome, true, silent, counters, output),
+        Verb::Unasked => {}
+        Verb::GetAndTouch { cas } => text::get::answer_touched(command, outcome, cas, sight, output),
+        Verb::MetaGet => meta::get::answer_later(command, outcome, sight, output),
+        Verb::MetaSet => meta::set::answer_later(command, outcome, sight, output),
+        Verb::MetaDelete => meta::delete::answer_later(command, outcome, sight, output),
+        Verb::MetaArithmetic => meta::arithmetic::answer_later(command, outcome, sight, output),
+    }
+}
+
+/// Whether a line without an end may become longer: only a list of keys may beyond a few KiB.
+fn may_grow(line: &[u8]) -> bool {
+    if line.len() <= LINE_BYTES_MAX {
+        return true;
+    }
+    let verb = line.iter().position(|&byte| byte != b' ').unwrap_or(line.len());
+    let is_list = line[verb..].starts_with(b"get ") || line[verb..].starts_with(b"gets ");
+    is_list && verb <= LEADING_SPACES_MAX && line.len() <= KEY_LINE_BYTES_MAX
+}
+
+/// A browser, or a request made through one: memcached closes without a word.
+fn is_http(args: &[u8]) -> bool {
+    Tokens::of(args).last().is_some_and(|token| token.starts_with(b"HTTP/"))
 }

@@ -1,3 +1,43 @@
 //! Dialects of the memcached protocol: each file holds a dialect's parsing, execution and encoding together.
+//!
+//! A command is a function from what stands on its line to a [`Flow`](crate::session::Flow); it reads and writes
+//! through an [`Exchange`](crate::session::Exchange). Behaviour and texts follow memcached 1.6.45; deviations are
+//! listed in `docs/protocol.md`.
 
+use ringcache_engine::RecordRef;
+
+use crate::limits::PINNED_VALUE_BYTES_MIN;
+use crate::output::Output;
+
+pub mod base64;
+pub mod exptime;
+pub mod line;
+pub mod meta;
 pub mod number;
+pub mod text;
+
+/// The answer to a known command that was not understood.
+pub const BAD_FORMAT: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
+/// The answer to an unknown command.
+pub const UNKNOWN: &[u8] = b"ERROR\r\n";
+/// The data block did not end where it should.
+pub const BAD_DATA: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
+/// The value is over `-I`.
+pub const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
+/// The cache is full and may not evict.
+pub const NO_MEMORY_TO_STORE: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
+/// As [`NO_MEMORY_TO_STORE`], of commands that are no stores.
+pub const NO_MEMORY: &[u8] = b"SERVER_ERROR out of memory\r\n";
+/// Arithmetic on a value that is no number.
+pub const NON_NUMERIC: &[u8] = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
+
+/// Appends a value and the end of its data block; a large one is not copied.
+#[inline]
+fn push_value(record: &RecordRef<'_>, output: &mut Output) {
+    let value = record.value();
+    match (value.len() >= PINNED_VALUE_BYTES_MIN).then(|| record.pin()).flatten() {
+        Some(pinned) => output.push_pinned(pinned),
+        None => output.push(value),
+    }
+    output.push(b"\r\n");
+}

@@ -1,1 +1,148 @@
 //! Decimal numbers as memcached reads and writes them.
+
+/// All numbers of two digits, so that a division yields two of them.
+const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
+    2021222324252627282930313233343536373839\
+    4041424344454647484950515253545556575859\
+    6061626364656667686970717273747576777879\
+    8081828384858687888990919293949596979899";
+
+/// Longest decimal text of a `u64`.
+const DIGITS_MAX: usize = 20;
+
+/// Appends `number` in decimal. No allocation where `out` has room.
+#[inline]
+pub fn push_u64(out: &mut Vec<u8>, mut number: u64) {
+    if number < 10 {
+        out.push(b'0' + number as u8);
+        return;
+    }
+    let mut digits = [0u8; DIGITS_MAX];
+    let mut start = DIGITS_MAX;
+    while number >= 100 {
+        let pair = (number % 100) as usize * 2;
+        number /= 100;
+        start -= 2;
+        digits[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    }
+    if number >= 10 {
+        let pair = number as usize * 2;
+        start -= 2;
+        digits[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    } else {
+        start -= 1;
+        digits[start] = b'0' + number as u8;
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// How many digits [`push_u64`] writes.
+#[inline]
+pub fn digits(number: u64) -> u64 {
+    u64::from(number.checked_ilog10().unwrap_or(0)) + 1
+}
+
+/// An unsigned number, with an optional plus; `None` for anything else and past 2^64 - 1.
+#[inline]
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    if digits.is_empty() {
+        return None;
+    }
+    // 19 digits can't overflow, which keeps the usual case free of checks.
+    let (sure, rest) = digits.split_at(digits.len().min(DIGITS_MAX - 1));
+    let mut number = 0u64;
+    for &byte in sure {
+        number = number * 10 + u64::from(digit(byte)?);
+    }
+    for &byte in rest {
+        number = number.checked_mul(10)?.checked_add(u64::from(digit(byte)?))?;
+    }
+    Some(number)
+}
+
+/// A signed number of 64 bits.
+#[inline]
+pub fn parse_i64(text: &[u8]) -> Option<i64> {
+    match text.strip_prefix(b"-") {
+        Some(rest) if rest.first() == Some(&b'+') => None,
+        Some(rest) => 0i64.checked_sub_unsigned(parse_u64(rest)?),
+        None => i64::try_from(parse_u64(text)?).ok(),
+    }
+}
+
+/// A signed number of 32 bits.
+#[inline]
+pub fn parse_i32(text: &[u8]) -> Option<i32> {
+    i32::try_from(parse_i64(text)?).ok()
+}
+
+/// An unsigned number of 32 bits.
+#[inline]
+pub fn parse_u32(text: &[u8]) -> Option<u32> {
+    u32::try_from(parse_u64(text)?).ok()
+}
+
+/// Client flags: memcached reads 64 bits and keeps the low 32 of them.
+#[inline]
+pub fn parse_flags(text: &[u8]) -> Option<u32> {
+    parse_u64(text).map(|wide| wide as u32)
+}
+
+#[inline]
+fn digit(byte: u8) -> Option<u8> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit < 10).then_some(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{digits, parse_flags, parse_i32, parse_i64, parse_u64, push_u64};
+
+    fn text(number: u64) -> String {
+        let mut out = Vec::new();
+        push_u64(&mut out, number);
+        assert_eq!(digits(number), out.len() as u64);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_written_as_the_standard_library_does() {
+        let mut number = 1u64;
+        for _ in 0..64 {
+            for near in [number - 1, number, number + 9] {
+                assert_eq!(text(near), near.to_string());
+            }
+            number = number.wrapping_mul(2).max(1);
+        }
+        for power in 0..20 {
+            let number = 10u64.pow(power);
+            assert_eq!(text(number), number.to_string());
+            assert_eq!(text(number - 1), (number - 1).to_string());
+        }
+        assert_eq!(text(u64::MAX), u64::MAX.to_string());
+    }
+
+    #[test]
+    fn numbers_are_read_up_to_their_last_value() {
+        assert_eq!(parse_u64(b"0"), Some(0));
+        assert_eq!(parse_u64(b"+5"), Some(5));
+        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u64(b"18446744073709551616"), None);
+        assert_eq!(parse_u64(b"000000000000000000000000000007"), Some(7));
+        assert_eq!(parse_i64(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(parse_i64(b"9223372036854775808"), None);
+        assert_eq!(parse_i32(b"-1"), Some(-1));
+        assert_eq!(parse_i32(b"2147483648"), None);
+        assert_eq!(parse_flags(b"4294967296"), Some(0));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in [&b""[..], b"+", b"-", b"-+1", b"+-1", b"1a", b" 1", b"1 ", b"0x1", b"\xff"] {
+            assert_eq!(parse_i64(text), None, "{text:?}");
+            assert_eq!(parse_u64(text), None, "{text:?}");
+        }
+        assert_eq!(parse_u64(b"-1"), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! Commands about the node: `flush_all`, `version`, `verbosity`, `stats`, `cache_memlimit`, `shutdown`, and the
+//! short answers of memcached features that this node does not have.
+
+use std::sync::atomic::Ordering;
+
+use ringcache_engine::{KeyHash, Op, Seconds, ShardId, Write};
+
+use crate::limits::{MEMORY_LIMIT_MIB_MAX, MEMORY_LIMIT_MIB_MIN, VERBOSITY_MAX};
+use crate::protocol::exptime::expiry;
+use crate::protocol::line::{Command, Tokens, is_noreply};
+use crate::protocol::number::{parse_i32, parse_u32};
+use crate::protocol::{BAD_FORMAT, UNKNOWN};
+use crate::session::answers::{Form, Verb};
+use crate::session::{Delivery, Exchange, Flow};
+use crate::stats;
+
+/// memcached's version whose behaviour this is; clients read features out of it.
+pub const VERSION: &[u8] = b"VERSION 1.6.45\r\n";
+/// `flush_all` was taken.
+pub const OK: &[u8] = b"OK\r\n";
+
+const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
+const FLUSH_FORBIDDEN: &[u8] = b"CLIENT_ERROR flush_all not allowed\r\n";
+const SHUTDOWN_DISABLED: &[u8] = b"SERVER_ERROR: shutdown not enabled\r\n";
+const BAD_SHUTDOWN_MODE: &[u8] = b"CLIENT_ERROR invalid shutdown mode\r\n";
+const MEMLIMIT_TOO_SMALL: &[u8] = b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n";
+const MEMLIMIT_NOT_BYTES: &[u8] = b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n";
+const MEMLIMIT_REFUSED: &[u8] = b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n";
+const NO_REASSIGN: &[u8] = b"CLIENT_ERROR slab reassignment disabled\r\n";
+const NO_CRAWLER: &[u8] = b"CLIENT_ERROR lru crawler disabled\r\n";
+const NO_WATCH: &[u8] = b"CLIENT_ERROR watch commands not allowed\r\n";
+
+/// `flush_all [delay] [noreply]`: every shard forgets what it stored up to now, or up to a later second.
+pub fn flush_all(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    let silent = is_noreply(command.args);
+    let words = Tokens::of(command.args).count() - usize::from(silent);
+    let exptime = match Tokens::of(command.args).next().filter(|_| words > 0) {
+        None => Some(0),
+        Some(word) => parse_i32(word),
+    };
+    let shards = x.reach.reader.shards();
+    if !(0..shards).all(|shard| x.answers.may_write(ShardId(shard))) {
+        return Flow::Wait;
+    }
+    x.reach.counters.cmd_flush.add(1);
+    if !x.reach.node.config.flush_enabled {
+        return x.answer_unless(silent, FLUSH_FORBIDDEN, command.line_bytes);
+    }
+    let Some(exptime) = exptime else {
+        return x.answer_unless(silent, BAD_EXPTIME, command.line_bytes);
+    };
+    let at = (exptime > 0).then(|| Seconds(expiry(exptime, x.reach.now, x.reach.node.started).to_bits()));
+    flush_shards(x, shards, at);
+    x.answer_unless(silent, OK, command.line_bytes)
+}
+
+/// Sends the flush to every shard. An answer behind these writes leaves when all of them are done.
+fn flush_shards(x: &mut Exchange<'_, '_, '_>, shards: u16, at: Option<Seconds>) {
+    let write = Write { hash: KeyHash(0), key: &[], op: Op::Flush { at } };
+    let form = Form { verb: Verb::Unasked, silent: true };
+    for shard in 0..shards {
+        let delivery = x.send_to(ShardId(shard), &write, form, &[]);
+        debug_assert!(!matches!(delivery, Delivery::Wait), "every shard was asked before");
+    }
+}
+
+/// `verbosity <level> [noreply]`.
+pub fn verbosity(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    let silent = is_noreply(command.args);
+    let Some(level) = Tokens::of(command.args).next().and_then(parse_u32) else {
+        return x.answer_unless(silent, BAD_FORMAT, command.line_bytes);
+    };
+    let level = level.min(u32::from(VERBOSITY_MAX)) as u8;
+    x.reach.node.verbosity.store(level, Ordering::Relaxed);
+    x.answer_unless(silent, OK, command.line_bytes)
+}
+
+/// `stats [what]`.
+pub fn stats(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    let what = command.args.trim_ascii();
+    let (node, now) = (x.reach.node, x.reach.now);
+    if !stats::report(node, now, what, &mut x.sink().bytes) {
+        x.sink().push(UNKNOWN);
+    }
+    Flow::Taken(command.line_bytes)
+}
+
+/// `cache_memlimit <mebibytes> [noreply]`.
+pub fn cache_memlimit(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    let silent = is_noreply(command.args);
+    let line = match Tokens::of(command.args).next().and_then(parse_u32) {
+        None => UNKNOWN,
+        Some(mebibytes) if mebibytes < MEMORY_LIMIT_MIB_MIN => MEMLIMIT_TOO_SMALL,
+        Some(mebibytes) if mebibytes > MEMORY_LIMIT_MIB_MAX => MEMLIMIT_NOT_BYTES,
+        Some(mebibytes) if x.reach.node.engine.set_memory_limit(u64::from(mebibytes) << 20) => OK,
+        Some(_) => MEMLIMIT_REFUSED,
+    };
+    x.answer_unless(silent, line, command.line_bytes)
+}
+
+/// `shutdown [graceful]`: the workers drain and stop.
+pub fn shutdown(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    if !x.reach.node.config.shutdown_enabled {
+        return x.answer(SHUTDOWN_DISABLED, command.line_bytes);
+    }
+    if !matches!(Tokens::of(command.args).rest(), b"" | b"graceful") {
+        return x.answer(BAD_SHUTDOWN_MODE, command.line_bytes);
+    }
+    x.reach.node.stopping.store(true, Ordering::Release);
+    Flow::Close
+}
+
+/// `slabs ...`: there are no size classes between which pages could move.
+pub fn slabs(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    let mut words = Tokens::of(command.args);
+    let line = if words.next() == Some(b"reassign") && words.count() == 2 { NO_REASSIGN } else { UNKNOWN };
+    x.answer(line, command.line_bytes)
+}
+
+/// `lru_crawler ...`: expired records go without one.
+pub fn lru_crawler(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    let mut words = Tokens::of(command.args);
+    let line = match words.next() {
+        Some(b"crawl" | b"metadump" | b"mgdump") if words.count() == 1 => NO_CRAWLER,
+        _ => UNKNOWN,
+    };
+    x.answer(line, command.line_bytes)
+}
+
+/// `watch ...`.
+pub fn watch(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    x.answer(NO_WATCH, command.line_bytes)
+}

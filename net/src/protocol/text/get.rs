@@ -1,0 +1,182 @@
+//! `get`, `gets`, `gat`, `gats`.
+//!
+//! ```text
+//! get <key>+                    VALUE <key> <flags> <bytes>[ <cas>]
+//! gat <exptime> <key>+          <data>
+//!                               END
+//! ```
+
+use ringcache_engine::limits::KEY_BYTES_MAX;
+use ringcache_engine::{Expiry, KeyHash, Lookup as Found, Miss, Op, Outcome, RecordRef, Status, Write};
+
+use crate::output::Output;
+use crate::protocol::exptime::expiry;
+use crate::protocol::line::{Command, Tokens, is_key};
+use crate::protocol::number::{parse_i32, push_u64};
+use crate::protocol::{BAD_FORMAT, push_value};
+use crate::session::answers::{Form, Verb};
+use crate::session::lookups::{Reply, Sight};
+use crate::session::{Delivery, Exchange, Flow, KeyList};
+use crate::stats::Counters;
+
+/// Behind the last value of a line.
+pub const END: &[u8] = b"END\r\n";
+const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
+/// Bytes of a `VALUE` line besides key and value, at most.
+const VALUE_LINE_BYTES_MAX: usize = 64;
+
+/// `get` and `gets`.
+#[inline]
+pub fn get<'i>(x: &mut Exchange<'_, 'i, '_>, command: Command<'i>, cas: bool) -> Flow {
+    let keys = Tokens::of(command.args).rest();
+    if keys.is_empty() || !are_keys(keys) {
+        return x.answer(BAD_FORMAT, command.line_bytes);
+    }
+    walk(x, command, keys, KeyList { cas, touch: None })
+}
+
+/// `gat` and `gats`.
+pub fn get_and_touch<'i>(x: &mut Exchange<'_, 'i, '_>, command: Command<'i>, cas: bool) -> Flow {
+    let mut tokens = Tokens::of(command.args);
+    let Some(exptime) = tokens.next() else {
+        return x.answer(BAD_FORMAT, command.line_bytes);
+    };
+    let keys = tokens.rest();
+    if keys.is_empty() {
+        return x.answer(BAD_FORMAT, command.line_bytes);
+    }
+    let Some(exptime) = parse_i32(exptime) else {
+        return x.answer(BAD_EXPTIME, command.line_bytes);
+    };
+    if !are_keys(keys) {
+        return x.answer(BAD_FORMAT, command.line_bytes);
+    }
+    let touch = Some(expiry(exptime, x.reach.now, x.reach.node.started));
+    walk(x, command, keys, KeyList { cas, touch })
+}
+
+/// Goes through `keys`, the rest of the command's line.
+#[inline]
+pub fn walk<'i>(x: &mut Exchange<'_, 'i, '_>, command: Command<'i>, keys: &'i [u8], list: KeyList) -> Flow {
+    let mut tokens = Tokens::of(keys);
+    loop {
+        let rest = tokens.rest();
+        let Some(key) = tokens.next() else {
+            return Flow::Taken(command.line_bytes);
+        };
+        let last = tokens.rest().is_empty();
+        // `rest` is a piece of the command's input, which makes this the key's place in it.
+        let taken = rest.as_ptr().addr() - command.input.as_ptr().addr();
+        let is_done = match list.touch {
+            None => x.look_up(key, x.input_at + taken, Reply::Value { cas: list.cas, last }),
+            Some(expiry) => touch_one(x, key, expiry, list.cas, last),
+        };
+        if !is_done {
+            return Flow::WaitInKeys { taken, keys: list };
+        }
+    }
+}
+
+/// The answer to one key, without the `END`.
+#[inline]
+pub fn answer(found: Found<'_>, cas: bool, sight: Sight<'_>, output: &mut Output) {
+    sight.counters.cmd_get.add(1);
+    match found {
+        Found::Hit(record) => {
+            sight.counters.get_hits.add(1);
+            push_record(&record, cas, sight, output);
+        }
+        Found::Miss(miss) => count_miss(miss, sight.counters),
+    }
+}
+
+/// The answer to one key of gat or gats, once its owner has touched it.
+pub fn answer_touched(key: &[u8], outcome: &Outcome, cas: bool, sight: Sight<'_>, output: &mut Output) {
+    let found = match outcome.status {
+        Status::Touched => sight.reader.get(KeyHash::of(key), key, sight.now),
+        _ => Found::Miss(Miss::Absent),
+    };
+    push_touched(found, cas, sight, output);
+}
+
+/// Counts a get that found nothing.
+#[inline]
+pub fn count_miss(miss: Miss, counters: &Counters) {
+    counters.get_misses.add(1);
+    match miss {
+        Miss::Absent => {}
+        Miss::Expired => counters.get_expired.add(1),
+        Miss::Flushed => counters.get_flushed.add(1),
+    }
+}
+
+/// Whether every token of `keys` is short enough; a short list needs no look at each.
+#[inline]
+fn are_keys(keys: &[u8]) -> bool {
+    keys.len() <= KEY_BYTES_MAX || Tokens::of(keys).all(is_key)
+}
+
+fn touch_one(x: &mut Exchange<'_, '_, '_>, key: &[u8], expiry: Expiry, cas: bool, last: bool) -> bool {
+    if !x.settle() {
+        return false;
+    }
+    let hash = KeyHash::of(key);
+    let write = Write { hash, key, op: Op::Touch(expiry) };
+    if expiry.is_past(x.reach.now.seconds) {
+        // After such a touch nobody sees the record, and yet it is the answer: it is read before.
+        if !x.may_read(hash) {
+            return false;
+        }
+        let sight = x.sight();
+        let found = sight.reader.get(hash, key, sight.now);
+        if let Delivery::Wait = x.send(&write, Form { verb: Verb::Unasked, silent: true }, &[]) {
+            return false;
+        }
+        push_touched(found, cas, sight, x.sink());
+    } else {
+        match x.send(&write, Form { verb: Verb::GetAndTouch { cas }, silent: false }, key) {
+            Delivery::Wait => return false,
+            Delivery::Away => {}
+            Delivery::Done(outcome) => {
+                let sight = x.sight();
+                answer_touched(key, &outcome, cas, sight, x.sink());
+            }
+        }
+    }
+    if last {
+        x.sink().push(END);
+    }
+    true
+}
+
+fn push_touched(found: Found<'_>, cas: bool, sight: Sight<'_>, output: &mut Output) {
+    sight.counters.cmd_touch.add(1);
+    match found {
+        Found::Hit(record) => {
+            sight.counters.touch_hits.add(1);
+            push_record(&record, cas, sight, output);
+        }
+        Found::Miss(_) => sight.counters.touch_misses.add(1),
+    }
+}
+
+#[inline]
+fn push_record(record: &RecordRef<'_>, cas: bool, sight: Sight<'_>, output: &mut Output) {
+    let key = record.key();
+    let value_bytes = record.value().len();
+    let bytes = &mut output.bytes;
+    bytes.reserve(VALUE_LINE_BYTES_MAX + key.len());
+    bytes.extend_from_slice(b"VALUE ");
+    bytes.extend_from_slice(key);
+    bytes.push(b' ');
+    push_u64(bytes, u64::from(record.flags()));
+    bytes.push(b' ');
+    push_u64(bytes, value_bytes as u64);
+    if cas {
+        bytes.push(b' ');
+        push_u64(bytes, if sight.cas { record.cas() } else { 0 });
+    }
+    bytes.extend_from_slice(b"\r\n");
+    push_value(record, output);
+    record.mark_access(sight.now.seconds);
+}

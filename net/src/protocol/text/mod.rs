@@ -1,0 +1,8 @@
+//! The classic text commands.
+
+pub mod admin;
+pub mod arithmetic;
+pub mod delete;
+pub mod get;
+pub mod store;
+pub mod touch;

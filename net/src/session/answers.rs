@@ -1,0 +1,247 @@
+//! The order of a session's answers while some of its writes are with other workers.
+//!
+//! A write that went away leaves its form here: what is needed to make an answer of its outcome. Answers of later
+//! commands are encoded at once, into a side buffer, and follow it. Outcomes of different shards come in any
+//! order; the answers leave in the order of the commands.
+//!
+//! ```text
+//! queue  [ A set, shard 1 ]        [ B delete, shard 2: outcome known ]     [ C set, shard 1 ]
+//! side                     [VALUE..]                                  [END..]                 [STORED..]
+//! ```
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use ringcache_engine::{Outcome, ShardId};
+
+use crate::limits::{
+    OUTPUT_BYTES_HIGH, SESSION_WRITES_WAITING_MAX, SPARE_WAITING_MAX, WAITING_KEPT_ANSWERS,
+    WAITING_KEPT_BYTES,
+};
+use crate::output::Output;
+
+/// The command a write came from, as far as its answer needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// set, add, replace.
+    Store,
+    /// append, prepend: what does not fit is not stored.
+    Join,
+    /// cas.
+    CompareAndStore,
+    /// delete.
+    Delete,
+    /// touch.
+    Touch,
+    /// incr.
+    Increment,
+    /// decr.
+    Decrement,
+    /// A write whose outcome nobody asked for.
+    Unasked,
+    /// A key of gat or gats; the text is the key.
+    GetAndTouch {
+        /// gats.
+        cas: bool,
+    },
+    /// mg with T or N; the text is what follows the verb on the line, as with all meta commands.
+    MetaGet,
+    /// ms.
+    MetaSet,
+    /// md.
+    MetaDelete,
+    /// ma.
+    MetaArithmetic,
+}
+
+impl Verb {
+    /// Whether the answer is made by reading the record after the write. Until that has happened no later write
+    /// of the session may reach the shard.
+    fn reads(self) -> bool {
+        matches!(self, Verb::GetAndTouch { .. } | Verb::MetaGet)
+    }
+}
+
+/// How an outcome becomes an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// The command.
+    pub verb: Verb,
+    /// Count, but say nothing: `noreply`.
+    pub silent: bool,
+}
+
+/// The answers that wait; empty, and without a buffer, most of the time.
+#[derive(Default)]
+pub struct Answers(Option<Box<Waiting>>);
+
+/// An answer whose turn has come.
+pub struct Due {
+    /// How to make it.
+    pub form: Form,
+    /// From what.
+    pub outcome: Outcome,
+    /// Where the command's text is; see [`Answers::text`].
+    pub text: Range<usize>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queue: VecDeque<Answer>,
+    /// Answers of later commands, and how much of them has been sent on.
+    side: Output,
+    side_taken: usize,
+    /// Texts of the commands in the queue. It and `side` are emptied when the queue is.
+    text: Vec<u8>,
+    /// Indexed by shard.
+    shards: Vec<ShardState>,
+    /// Answers without an outcome.
+    unfinished: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct ShardState {
+    /// Writes with that shard whose outcome has not come.
+    unfinished: u32,
+    /// Answers in the queue that will still read there.
+    reading: u32,
+}
+
+struct Answer {
+    shard: ShardId,
+    form: Form,
+    text: Range<usize>,
+    outcome: Option<Outcome>,
+    /// Where the answers behind this one begin in `side`.
+    side_at: usize,
+}
+
+thread_local! {
+    /// Emptied queues of this worker's sessions, so that an idle session holds none and a busy one allocates none.
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
+    static SPARE: RefCell<Vec<Box<Waiting>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Answers {
+    /// No answer waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Writes that are with other workers.
+    pub fn writes_waiting(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.unfinished)
+    }
+
+    /// Where an answer that is known at once goes: behind what waits, else straight out.
+    #[inline]
+    pub fn sink<'o>(&'o mut self, output: &'o mut Output) -> &'o mut Output {
+        match &mut self.0 {
+            Some(waiting) => &mut waiting.side,
+            None => output,
+        }
+    }
+
+    /// Whether a read of `shard` sees all writes of this session.
+    #[inline]
+    pub fn may_read(&self, shard: ShardId) -> bool {
+        self.0.as_ref().is_none_or(|waiting| waiting.shards[usize::from(shard.0)].unfinished == 0)
+    }
+
+    /// Whether a write may be sent to `shard`.
+    #[inline]
+    pub fn may_write(&self, shard: ShardId) -> bool {
+        self.0.as_ref().is_none_or(|waiting| {
+            waiting.queue.len() < SESSION_WRITES_WAITING_MAX
+                && waiting.shards[usize::from(shard.0)].reading == 0
+        })
+    }
+
+    /// Bytes held back; past the limit nothing more is parsed.
+    pub fn is_full(&self) -> bool {
+        self.0.as_ref().is_some_and(|waiting| waiting.side.len() + waiting.text.len() >= OUTPUT_BYTES_HIGH)
+    }
+
+    /// Keeps the place of an answer whose write went to `shard`, one of `shards`.
+    pub fn wait(&mut self, shard: ShardId, shards: u16, form: Form, text: &[u8]) {
+        let waiting = self.0.get_or_insert_with(|| Waiting::spare(shards));
+        let text_at = waiting.text.len();
+        if !form.silent {
+            waiting.text.extend_from_slice(text);
+        }
+        let state = &mut waiting.shards[usize::from(shard.0)];
+        state.unfinished += 1;
+        state.reading += u32::from(form.verb.reads());
+        waiting.unfinished += 1;
+        waiting.queue.push_back(Answer {
+            shard,
+            form,
+            text: text_at..waiting.text.len(),
+            outcome: None,
+            side_at: waiting.side.bytes.len(),
+        });
+    }
+
+    /// Takes the outcome of the oldest unfinished write with `shard`.
+    pub fn handle_outcome(&mut self, shard: ShardId, outcome: &Outcome) {
+        let waiting = self.0.as_mut().expect("an outcome belongs to a write that went away");
+        let answer = waiting
+            .queue
+            .iter_mut()
+            .find(|answer| answer.shard == shard && answer.outcome.is_none())
+            .expect("a shard answers each write once");
+        answer.outcome = Some(*outcome);
+        waiting.shards[usize::from(shard.0)].unfinished -= 1;
+        waiting.unfinished -= 1;
+    }
+
+    /// The oldest answer, when its outcome has come. After encoding it, call [`Answers::follow`].
+    pub fn due(&self) -> Option<Due> {
+        let front = self.0.as_ref()?.queue.front()?;
+        Some(Due { form: front.form, outcome: front.outcome?, text: front.text.clone() })
+    }
+
+    /// The command's text of an answer that is due.
+    pub fn text(&self, due: &Due) -> &[u8] {
+        self.0.as_ref().map_or(&[], |waiting| &waiting.text[due.text.clone()])
+    }
+
+    /// Removes the answer that was due and sends on what stood behind it.
+    pub fn follow(&mut self, output: &mut Output) {
+        let waiting = self.0.as_mut().expect("an answer was due");
+        let answer = waiting.queue.pop_front().expect("an answer was due");
+        waiting.shards[usize::from(answer.shard.0)].reading -= u32::from(answer.form.verb.reads());
+        let end = waiting.queue.front().map_or(waiting.side.bytes.len(), |next| next.side_at);
+        output.take(&mut waiting.side, waiting.side_taken..end);
+        waiting.side_taken = end;
+        if waiting.queue.is_empty() {
+            let waiting = self.0.take().expect("checked above");
+            waiting.give_back();
+        }
+    }
+}
+
+impl Waiting {
+    fn spare(shards: u16) -> Box<Waiting> {
+        let mut waiting = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        waiting.shards.resize(usize::from(shards), ShardState::default());
+        waiting
+    }
+
+    /// Every counter is zero here, because the queue is empty.
+    fn give_back(mut self: Box<Self>) {
+        self.side.clear();
+        self.side.bytes.shrink_to(WAITING_KEPT_BYTES);
+        self.side_taken = 0;
+        self.text.clear();
+        self.text.shrink_to(WAITING_KEPT_BYTES);
+        self.queue.shrink_to(WAITING_KEPT_ANSWERS);
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_WAITING_MAX {
+                spare.push(self);
+            }
+        });
+    }
+}

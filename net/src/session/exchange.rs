@@ -1,0 +1,174 @@
+//! What the commands of one call into a session work with: the engine, the answers, the batch of lookups.
+
+use ringcache_engine::{KeyHash, Outcome, ShardId, Write};
+
+use crate::limits::OUTPUT_BYTES_HIGH;
+use crate::output::Output;
+use crate::reach::{Reach, Sent};
+use crate::session::answers::{Answers, Form};
+use crate::session::lookups::{Lookup, Lookups, Reply, Sight};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It is done and was this many bytes long.
+    Taken(usize),
+    /// This many bytes are taken, the next `bytes` are a data block nobody wants.
+    Swallow {
+        /// Bytes of the command's line.
+        taken: usize,
+        /// Bytes of the data block, its end included.
+        bytes: u64,
+    },
+    /// It needs this many bytes of input in all; nothing has been done.
+    More(usize),
+    /// It waits for an outcome or for room; nothing has been done.
+    Wait,
+    /// As `Wait`, but `taken` bytes of its line are done and the rest is a list of keys.
+    WaitInKeys {
+        /// Bytes that are done.
+        taken: usize,
+        /// What to do with the other keys.
+        keys: KeyList,
+    },
+    /// The connection ends here, after the answers so far.
+    Close,
+}
+
+/// A line of keys that was begun: `get`, `gets`, `gat` or `gats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyList {
+    /// Show CAS uniques.
+    pub cas: bool,
+    /// Give each key this expiry.
+    pub touch: Option<ringcache_engine::Expiry>,
+}
+
+/// What became of a write.
+pub enum Delivery {
+    /// It was executed.
+    Done(Outcome),
+    /// Another worker has it; the answer follows from its form.
+    Away,
+    /// It could not be sent yet.
+    Wait,
+}
+
+/// Borrowed together for one call into a session.
+pub struct Exchange<'e, 'i, 'r> {
+    /// The engine, the mesh and the node.
+    pub reach: &'e mut Reach<'r>,
+    /// What is sent next.
+    pub output: &'e mut Output,
+    /// Answers that wait for other workers.
+    pub answers: &'e mut Answers,
+    /// Reads that were parsed and not yet made.
+    pub lookups: Lookups<'i>,
+    /// Where in the input the command begins that is being executed.
+    pub input_at: usize,
+    /// The first read of a batch that found the output full: parsing goes on there later.
+    pub unanswered: Option<Lookup<'i>>,
+}
+
+impl<'i, 'r> Exchange<'_, 'i, 'r> {
+    /// What reads work with.
+    #[inline]
+    pub fn sight(&self) -> Sight<'r> {
+        Sight::of(self.reach)
+    }
+
+    /// Where the next answer is encoded. All lookups before it must have been made.
+    #[inline]
+    pub fn sink(&mut self) -> &mut Output {
+        self.answers.sink(self.output)
+    }
+
+    /// Makes the reads of the batch. False when the output was full before its end; then the command at hand
+    /// must return [`Flow::Wait`].
+    #[inline]
+    pub fn settle(&mut self) -> bool {
+        let sight = self.sight();
+        match self.lookups.answer(sight, self.answers.sink(self.output)) {
+            Ok(()) => true,
+            Err(lookup) => {
+                self.unanswered = Some(lookup);
+                false
+            }
+        }
+    }
+
+    /// Answers a command with one line (given with its end) and is done with `taken` bytes.
+    pub fn answer(&mut self, line: &[u8], taken: usize) -> Flow {
+        if !self.settle() {
+            return Flow::Wait;
+        }
+        self.sink().push(line);
+        Flow::Taken(taken)
+    }
+
+    /// As [`Exchange::answer`], but says nothing when the client asked for silence.
+    pub fn answer_unless(&mut self, silent: bool, line: &[u8], taken: usize) -> Flow {
+        if silent { Flow::Taken(taken) } else { self.answer(line, taken) }
+    }
+
+    /// As [`Exchange::answer_unless`], for a command whose data block is then swallowed.
+    pub fn refuse_data(&mut self, silent: bool, line: &[u8], line_bytes: usize, data_bytes: usize) -> Flow {
+        match self.answer_unless(silent, line, line_bytes) {
+            Flow::Taken(taken) => Flow::Swallow { taken, bytes: data_bytes as u64 + 2 },
+            other => other,
+        }
+    }
+
+    /// Adds a read to the batch; false when it has to wait, with nothing done.
+    #[inline]
+    pub fn look_up(&mut self, key: &'i [u8], input_at: usize, reply: Reply<'i>) -> bool {
+        let hash = KeyHash::of(key);
+        if self.lookups.is_full() && !self.settle() {
+            return false;
+        }
+        if !self.may_read(hash) {
+            return false;
+        }
+        self.lookups.add(Lookup { hash, key, input_at, reply }, self.reach.reader);
+        true
+    }
+
+    /// Whether a read of the key's shard sees every write of this session.
+    #[inline]
+    pub fn may_read(&self, hash: KeyHash) -> bool {
+        self.answers.is_empty() || self.answers.may_read(self.shard_of(hash))
+    }
+
+    /// Sends a write to its shard. `form` and `text` make the answer when the outcome comes later. The batch of
+    /// lookups must be settled.
+    #[inline]
+    pub fn send(&mut self, write: &Write<'_>, form: Form, text: &[u8]) -> Delivery {
+        self.send_to(self.shard_of(write.hash), write, form, text)
+    }
+
+    /// As [`Exchange::send`], to a shard that the caller names.
+    #[inline]
+    pub fn send_to(&mut self, shard: ShardId, write: &Write<'_>, form: Form, text: &[u8]) -> Delivery {
+        if !self.answers.may_write(shard) {
+            return Delivery::Wait;
+        }
+        match self.reach.write_to(shard, write) {
+            Sent::Done(outcome) => Delivery::Done(outcome),
+            Sent::Away(shard) => {
+                self.answers.wait(shard, self.reach.reader.shards(), form, text);
+                Delivery::Away
+            }
+        }
+    }
+
+    /// Too many answers are waiting to be sent.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.output.len() >= OUTPUT_BYTES_HIGH || self.answers.is_full()
+    }
+
+    #[inline]
+    fn shard_of(&self, hash: KeyHash) -> ShardId {
+        hash.shard(self.reach.reader.shards())
+    }
+}
