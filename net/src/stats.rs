@@ -7,6 +7,7 @@
 
 mod classes;
 mod general;
+mod refused;
 mod settings;
 
 use std::fmt::Display;
@@ -22,12 +23,13 @@ use crate::node::Node;
 use crate::sys;
 
 /// Answers `stats <what>`: appends the whole reply to `out`, its last line included. `what` is the rest of the
-/// command's line; of it only the first word counts. False when there are no such statistics: `out` is untouched.
+/// command's line; words that a report does not want are ignored. False when there are no such statistics: `out`
+/// is untouched.
 ///
 /// Cost: one pass over the counters of every worker and shard, and one system call.
 pub fn report(node: &Node, now: Now, what: &[u8], out: &mut Vec<u8>) -> bool {
-    let word = what.split(|byte| *byte == b' ').find(|word| !word.is_empty()).unwrap_or_default();
-    let write: fn(&Snapshot, &mut Lines) = match word {
+    let mut words = what.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let write: fn(&Snapshot, &mut Lines) = match words.next().unwrap_or_default() {
         b"" => general::write,
         b"settings" => settings::write,
         b"items" => classes::write_items,
@@ -37,6 +39,14 @@ pub fn report(node: &Node, now: Now, what: &[u8], out: &mut Vec<u8>) -> bool {
         b"reset" => {
             reset(node);
             out.extend_from_slice(b"RESET\r\n");
+            return true;
+        }
+        b"detail" => {
+            out.extend_from_slice(refused::detail(words));
+            return true;
+        }
+        b"cachedump" => {
+            out.extend_from_slice(refused::cachedump(words));
             return true;
         }
         _ => return false,
