@@ -13,7 +13,7 @@ pub struct Reach<'a> {
     /// Every shard, for reading.
     pub reader: &'a Reader,
     /// Writes on their way to other workers.
-    pub outbox: &'a mut Outbox,
+    pub outbox: &'a mut dyn SendAway,
     /// What all workers share.
     pub node: &'a Node,
     /// This worker's counters.
@@ -22,6 +22,19 @@ pub struct Reach<'a> {
     pub now: Now,
     /// Names the session towards the mesh; outcomes come back under it.
     pub ticket: Ticket,
+}
+
+/// Takes writes on their way to other workers. The mesh does; so does a test that has no other workers.
+pub trait SendAway {
+    /// Copies the write, for `shard`. Never fails; see [`Outbox::push`].
+    fn send_away(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>);
+}
+
+impl SendAway for Outbox {
+    #[inline]
+    fn send_away(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>) {
+        self.push(shard, ticket, write);
+    }
 }
 
 /// Where a write went.
@@ -47,7 +60,7 @@ impl Reach<'_> {
         if owner == self.shard.id() {
             return Sent::Done(self.shard.apply(write, self.now));
         }
-        self.outbox.push(owner, self.ticket, write);
+        self.outbox.send_away(owner, self.ticket, write);
         Sent::Away(owner)
     }
 }
