@@ -195,6 +195,13 @@ impl Config {
         Ok(Start::Serve(config))
     }
 
+    /// What to say on stderr at the start: every warning, and with `-v` whatever has no effect.
+    pub fn notices(&self) -> impl Iterator<Item = String> {
+        let ignored = self.ignored_options.iter().take(if self.verbosity > 0 { usize::MAX } else { 0 });
+        let warnings = self.warnings.iter().map(|warning| format!("WARNING: {warning}"));
+        warnings.chain(ignored.map(|option| format!("{option} has no effect here")))
+    }
+
     fn read_switches(&mut self, flags: &Flags) {
         self.evictions = !flags.given("disable-evictions");
         self.cas = !flags.given("disable-cas");

@@ -97,6 +97,14 @@ fn doubtful_values_warn() {
     assert_eq!(config("-p 0 -s /tmp/x").warnings, Vec::<String>::new());
 }
 
+#[test]
+fn what_has_no_effect_is_said_only_when_asked() {
+    let notices = |line: &str| config(line).notices().collect::<Vec<_>>();
+    assert_eq!(notices("-o modern"), Vec::<String>::new());
+    assert_eq!(notices("-v -o modern"), ["-o modern has no effect here"]);
+    assert!(notices("-t 65 -o modern")[0].starts_with("WARNING: 65 threads"));
+}
+
 /// Exit codes and texts are those of a stock memcached for the same line, where it refuses it at all.
 #[test]
 fn refused_lines_have_memcacheds_exit_code() {
