@@ -1,0 +1,26 @@
+//! End to end: the binary just built, over real sockets, against bytes that are written down here.
+//!
+//! One test binary, so that it links once and its tests run side by side. Expected bytes follow memcached 1.6.45;
+//! where the stock memcached is installed, every transcript is also played on it.
+
+/// Starts and stops servers, and talks to them.
+mod server;
+/// What is sent and what comes back, over every transport, number of workers and fragment size.
+mod transcript;
+
+/// Bad input: memcached's errors, and nothing worse.
+mod errors;
+/// Connections: many, too many, idle ones, ones that never read.
+mod limits;
+/// Nothing alive is lost below three quarters of the memory; what expired gives its memory back.
+mod memory;
+/// The meta commands and their flags.
+mod meta;
+/// A connection reads its own writes, whichever worker owns the key.
+mod ordering;
+/// SIGTERM, SIGINT and `shutdown`: answers in flight are sent, the exit code is 0.
+mod shutdown;
+/// Flags, exit codes, pid file, port file, socket mode.
+mod startup;
+/// The classic text commands.
+mod text;
