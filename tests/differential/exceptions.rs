@@ -1,0 +1,61 @@
+//! The differences to the stock memcached that are known, each with its name and exactly what it looks like.
+//!
+//! They are what memcached itself changed in 1.6.40 and before (docs/protocol.md), seen from the version installed.
+
+use std::collections::BTreeMap;
+
+const FORMAT: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
+
+/// Why the reply to one command may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exception {
+    /// Too few arguments were `ERROR` and are a format error since 1.6.40.
+    Arguments,
+    /// A refused store leaves its data to be read as a command before 1.6.40.
+    Swallowed,
+    /// `delete <key> <time>` was refused before 1.6.40.
+    DeleteTime,
+    /// md had one text for all wrong flags.
+    DeleteFlags,
+    /// A mode of several letters was refused; only the first one counts.
+    ModeLength,
+    /// `q` did not silence an ma that created.
+    QuietCreate,
+    /// The servers' versions.
+    Version,
+    /// me: size and class come from the allocator.
+    ShownSize,
+    /// me: the time left was printed with its sign turned.
+    ShownExpiry,
+    /// A clock tick lay between the two servers' answers.
+    Tick,
+}
+
+/// How often each exception was met.
+pub type Met = BTreeMap<Exception, u64>;
+
+impl Exception {
+    /// Whether `stock` and `ours` differ in exactly this way, or not at all.
+    pub fn explains(self, stock: &[u8], ours: &[u8]) -> bool {
+        match self {
+            Exception::Arguments => stock == b"ERROR\r\n" && ours == FORMAT,
+            Exception::Swallowed => stock == [FORMAT, b"ERROR\r\n"].concat() && ours == FORMAT,
+            Exception::DeleteTime => {
+                stock == b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
+                    && ours == b"NOT_FOUND\r\n"
+            }
+            Exception::DeleteFlags => {
+                stock == b"CLIENT_ERROR invalid or duplicate flag\r\n"
+                    && (ours == b"CLIENT_ERROR duplicate flag\r\n"
+                        || ours == b"CLIENT_ERROR invalid flag\r\n")
+            }
+            Exception::ModeLength => {
+                stock == b"CLIENT_ERROR incorrect length for M token\r\n" && ours == b"NS\r\n"
+            }
+            Exception::QuietCreate => stock == b"HD\r\n" && ours.is_empty(),
+            Exception::Version => stock.starts_with(b"VERSION 1.6.") && ours.starts_with(b"VERSION 1.6."),
+            // These are found inside a line, where the rest of it must agree.
+            Exception::ShownSize | Exception::ShownExpiry | Exception::Tick => false,
+        }
+    }
+}
