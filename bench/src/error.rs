@@ -70,7 +70,7 @@ pub enum BenchError {
         source: io::Error,
     },
     /// A server's program ended before it accepted connections.
-    #[error("{} ended before it listened ({status}){output}", path.display())]
+    #[error("{} ended before it accepted connections ({status}){output}", path.display())]
     Ended {
         /// The program.
         path: PathBuf,

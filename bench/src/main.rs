@@ -48,6 +48,9 @@ enum Command {
     Idle(idle::IdleArgs),
     /// Serve a fixed reply from a bare ring: the floor to compare with
     Floor(floor::FloorArgs),
+    /// Become another program, pinned to a CPU, that ends when its parent does
+    #[command(hide = true)]
+    Launch(child::LaunchArgs),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Pairs(args) => pairs::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Floor(args) => floor::run(&args),
+        Command::Launch(args) => child::launch(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
