@@ -378,6 +378,11 @@ pub fn run_ringcached(flags: &[&str]) -> Output {
     run(Command::new(ringcached_path()).args(flags))
 }
 
+/// As [`run_ringcached`], under a limit of `descriptors` open files.
+pub fn run_limited(descriptors: u32, flags: &[&str]) -> Output {
+    run(limited_ringcached(descriptors).args(flags))
+}
+
 /// As [`run_ringcached`], for any command.
 pub fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

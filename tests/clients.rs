@@ -1,0 +1,165 @@
+//! Clients that no one here wrote, used as their own users use them: whatever they take for granted must hold.
+//!
+//! Crates are dev-dependencies; `memccapable` and the Python clients are used where they are installed
+//! (`RINGCACHE_PEER_PYTHON` names the interpreter, `.ci/run` makes one). A missing one is said, and fails in CI.
+
+/// Starts and stops servers, and talks to them.
+#[path = "e2e/server.rs"]
+mod server;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use async_memcached::{AsciiProtocol, MetaProtocol};
+use server::{Server, peer_program, run, skip};
+
+/// Every ascii case of memccapable.
+const MEMCCAPABLE_ASCII_CASES: usize = 27;
+
+#[test]
+fn memccapable_passes_every_ascii_case() {
+    let Some(program) = peer_program("memccapable") else { return };
+    for workers in ["1", "2", "4"] {
+        let server = Server::ringcached(&["-t", workers]);
+        let port = server.port().to_string();
+        let output = run(Command::new(&program).args(["-h", "127.0.0.1", "-p", &port, "-a"]));
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        let passed = text.lines().filter(|line| line.starts_with("ascii") && line.contains("[pass]")).count();
+        assert!(output.status.success(), "{workers} workers:\n{text}");
+        assert_eq!(passed, MEMCCAPABLE_ASCII_CASES, "{workers} workers:\n{text}");
+    }
+}
+
+#[test]
+fn pymemcache_works() {
+    run_python("pymemcache");
+}
+
+#[test]
+fn meta_memcache_works() {
+    run_python("meta_memcache");
+}
+
+#[test]
+fn crate_memcache_works() {
+    let server = Server::ringcached(&["-t", "2"]);
+    let url = format!("memcache://127.0.0.1:{}?timeout=10&tcp_nodelay=true&protocol=ascii", server.port());
+    let client = memcache::connect(url).expect("it connects");
+    client.flush().expect("flush_all is answered");
+    client.set("text", "hello", 0).expect("it is stored");
+    assert_eq!(client.get::<String>("text").expect("a reply"), Some("hello".to_owned()));
+    assert_eq!(client.get::<String>("none").expect("a reply"), None);
+    client.add("text", "other", 0).expect("a refusal is no error to this client");
+    client.replace("none", "other", 0).expect("a refusal is no error to this client");
+    assert_eq!(client.get::<String>("text").expect("a reply"), Some("hello".to_owned()));
+    assert_eq!(client.get::<String>("none").expect("a reply"), None);
+    client.append("text", ", world").expect("it is appended");
+    client.prepend("text", "> ").expect("it is prepended");
+    assert_eq!(client.get::<String>("text").expect("a reply"), Some("> hello, world".to_owned()));
+    client.set("number", 40_u64, 0).expect("it is stored");
+    assert_eq!(client.increment("number", 2).expect("a number"), 42);
+    assert_eq!(client.decrement("number", 50).expect("a number"), 0);
+    assert!(client.touch("text", 1000).expect("a reply"));
+    assert!(!client.touch("none", 1000).expect("a reply"));
+    let all: HashMap<String, (Vec<u8>, u32, Option<u64>)> =
+        client.gets(&["text", "number", "none"]).expect("a reply");
+    assert_eq!(all.len(), 2);
+    let unique = all["text"].2.expect("gets brings it");
+    assert!(client.cas("text", "swapped", 0, unique).expect("a reply"));
+    assert!(!client.cas("text", "again", 0, unique).expect("a reply"));
+    let large = "x".repeat(500_000);
+    client.set("large", large.as_str(), 0).expect("it is stored");
+    assert_eq!(client.get::<String>("large").expect("a reply"), Some(large));
+    assert!(client.delete("text").expect("a reply"));
+    assert!(!client.delete("text").expect("a reply"));
+    assert!(client.version().expect("a reply")[0].1.starts_with("1.6."));
+    assert!(!client.stats().expect("a reply")[0].1.is_empty());
+}
+
+#[test]
+fn crate_async_memcached_works() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let server = Server::ringcached(&["-t", "2"]);
+    runtime.block_on(async {
+        let mut client = async_memcached::Client::new(format!("tcp://127.0.0.1:{}", server.port()))
+            .await
+            .expect("connects");
+        async_classic(&mut client).await;
+        async_meta(&mut client).await;
+    });
+}
+
+async fn async_classic(client: &mut async_memcached::Client) {
+    client.set("text", "hello", None, Some(5)).await.expect("it is stored");
+    let value = client.get("text").await.expect("a reply").expect("a hit");
+    assert_eq!((value.data.as_deref(), value.flags), (Some(&b"hello"[..]), Some(5)));
+    assert!(client.get("none").await.expect("a reply").is_none());
+    assert!(client.add("text", "other", None, None).await.is_err());
+    client.set("number", 40_u64, None, None).await.expect("it is stored");
+    assert_eq!(client.increment("number", 2).await.expect("a number"), 42);
+    assert_eq!(client.decrement("number", 1).await.expect("a number"), 41);
+    client.increment_no_reply("number", 9).await.expect("sent");
+    assert_eq!(client.increment("number", 0).await.expect("a number"), 50);
+    let keys: Vec<String> = (0..100).map(|number| format!("key{number}")).collect();
+    for key in &keys {
+        client.set(key, key, Some(1000), None).await.expect("it is stored");
+    }
+    assert_eq!(client.get_multi(&keys).await.expect("a reply").len(), keys.len());
+    client.delete("key7").await.expect("it was there");
+    client.delete_no_reply("key8").await.expect("sent");
+    assert_eq!(client.get_multi(&keys).await.expect("a reply").len(), keys.len() - 2);
+    assert!(client.version().await.expect("a reply").contains("1.6."));
+    assert!(client.stats().await.expect("a reply").contains_key("curr_items"));
+}
+
+async fn async_meta(client: &mut async_memcached::Client) {
+    client.meta_set("meta", "value", false, Some(b"77"), Some(&["T1000", "F9"])).await.expect("it is stored");
+    let flags = ["v", "f", "t", "s", "c", "h", "k"];
+    let found =
+        client.meta_get("meta", false, Some(b"78"), Some(&flags)).await.expect("a reply").expect("a hit");
+    assert_eq!(found.data.as_deref(), Some(&b"value"[..]));
+    assert_eq!((found.flags, found.size, found.hit_before), (Some(9), Some(5), Some(false)));
+    assert_eq!(found.opaque_token.as_deref(), Some(&b"78"[..]));
+    assert!(client.meta_get("none", true, None, Some(&["v"])).await.expect("a reply").is_none());
+    client.meta_set("count", 10_u64, true, None, None).await.expect("it is stored");
+    let counted = client.meta_increment("count", false, None, Some(5), Some(&["v"])).await.expect("a reply");
+    assert_eq!(counted.expect("a value").data.as_deref(), Some(&b"15"[..]));
+    let counted = client.meta_decrement("count", false, None, Some(6), Some(&["v"])).await.expect("a reply");
+    assert_eq!(counted.expect("a value").data.as_deref(), Some(&b"9"[..]));
+    client.meta_delete("meta", false, None, None).await.expect("it was there");
+    assert!(client.meta_get("meta", false, None, Some(&["v"])).await.expect("a reply").is_none());
+}
+
+/// Runs `tests/clients/<name>.py` against a server of its own; it prints `ok` at its end.
+fn run_python(name: &str) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let Some(python) = python_with(name) else { return };
+    for workers in ["1", "2"] {
+        let server = Server::ringcached(&["-t", workers]);
+        let script = root.join(format!("tests/clients/{name}_client.py"));
+        let output = run(Command::new(&python).arg(script).arg(server.port().to_string()));
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && text.trim_end().ends_with("ok"),
+            "{name}, {workers} workers:\n{text}"
+        );
+    }
+}
+
+/// A Python that has `module`: the one named, the one of `.ci/run`, or the system's.
+fn python_with(module: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("RINGCACHE_PEER_PYTHON").map(PathBuf::from);
+    let made = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/peers/bin/python");
+    let has_module = |python: &PathBuf| {
+        Command::new(python)
+            .args(["-c", &format!("import {module}")])
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    let found = named.into_iter().chain([made, PathBuf::from("python3")]).find(has_module);
+    if found.is_none() {
+        skip(&format!("no Python with {module}"));
+    }
+    found
+}
