@@ -42,7 +42,7 @@ fn idle_connections_cost_little_memory() {
 
 #[test]
 fn one_connection_too_many_is_told_so() {
-    const MAX: usize = 10;
+    const MAX: usize = 64;
     let server = Server::ringcached(&["-c", &MAX.to_string(), "-t", "2"]);
     let mut connections = Vec::new();
     let refused = (0..MAX * 3).find_map(|_| {

@@ -54,12 +54,17 @@ impl Server {
 
     /// Starts `ringcached` with `flags`, listening as `transport` says.
     pub fn ringcached_on(transport: Transport, flags: &[&str]) -> Server {
-        Server::start(Command::new(ringcached_path()), transport, flags)
+        Server::start(Command::new(ringcached_path()), transport, None, flags)
+    }
+
+    /// Starts `ringcached` on the Unix socket `path`.
+    pub fn ringcached_at(path: &Path) -> Server {
+        Server::start(Command::new(ringcached_path()), Transport::Unix, Some(path), &[])
     }
 
     /// Starts `ringcached` under a limit of `descriptors` open files, soft and hard.
     pub fn ringcached_with_descriptors(descriptors: u32, flags: &[&str]) -> Server {
-        Server::start(limited_ringcached(descriptors), Transport::Tcp, flags)
+        Server::start(limited_ringcached(descriptors), Transport::Tcp, None, flags)
     }
 
     /// Starts the stock `memcached` with `flags`, or says that it is missing. In CI it must be there.
@@ -70,13 +75,13 @@ impl Server {
             command.args(["-u", "root"]);
         }
         command.args(["-U", "0"]);
-        Some(Server::start(command, Transport::Tcp, flags))
+        Some(Server::start(command, Transport::Tcp, None, flags))
     }
 
-    fn start(mut command: Command, transport: Transport, flags: &[&str]) -> Server {
+    fn start(mut command: Command, transport: Transport, socket: Option<&Path>, flags: &[&str]) -> Server {
         let directory = Directory::create();
         let port_file = directory.path().join("ports");
-        let socket = directory.path().join("socket");
+        let socket = socket.map_or_else(|| directory.path().join("socket"), Path::to_owned);
         match transport {
             Transport::Tcp => {
                 command.args(["-l", "127.0.0.1", "-p", "-1"]).env("MEMCACHED_PORT_FILENAME", &port_file)
@@ -90,7 +95,7 @@ impl Server {
         loop {
             let address = match transport {
                 Transport::Tcp => {
-                    tcp_port(&port_file).map(|port| Address::Tcp(([127, 0, 0, 1], port).into()))
+                    tcp_ports(&port_file).first().map(|&port| Address::Tcp(([127, 0, 0, 1], port).into()))
                 }
                 Transport::Unix => Some(Address::Unix(socket.clone())),
             };
@@ -119,6 +124,11 @@ impl Server {
             Address::Tcp(address) => address.port(),
             Address::Unix(path) => panic!("{} has no port", path.display()),
         }
+    }
+
+    /// The ports of all its addresses, in the order of the port file.
+    pub fn ports(&self) -> Vec<u16> {
+        tcp_ports(&self.directory.path().join("ports"))
     }
 
     /// Its process id.
@@ -427,9 +437,10 @@ fn limited_ringcached(descriptors: u32) -> Command {
     command
 }
 
-fn tcp_port(port_file: &Path) -> Option<u16> {
-    let text = fs::read_to_string(port_file).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("TCP INET: "))?.trim().parse().ok()
+fn tcp_ports(port_file: &Path) -> Vec<u16> {
+    let text = fs::read_to_string(port_file).unwrap_or_default();
+    let ports = text.lines().filter_map(|line| line.strip_prefix("TCP INET: ")?.trim().parse().ok());
+    ports.collect()
 }
 
 fn answers(address: &Address) -> bool {
