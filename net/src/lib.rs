@@ -4,12 +4,15 @@
 //! start reading.
 
 pub mod config;
+pub mod driver;
 pub mod limits;
 pub mod mesh;
 pub mod node;
 pub mod output;
 pub mod protocol;
 pub mod reach;
+pub mod server;
 pub mod session;
 pub mod stats;
 pub mod sys;
+pub mod worker;

@@ -56,6 +56,34 @@ pub const MESH_BATCH_BYTES: usize = 64 * 1024;
 pub const MESH_BATCH_WRITES: usize = 256;
 /// Messages that a mesh queue holds.
 pub const MESH_QUEUE_MESSAGES: usize = 64;
+/// Emptied batches that a worker keeps for each other one.
+pub const MESH_SPARE_BATCHES_MAX: usize = 64;
+/// Requests that a worker's ring takes in one submission; more go in several.
+pub const SUBMISSIONS_MAX: u32 = 512;
+/// Completions that a ring holds; more wait inside the kernel.
+pub const COMPLETIONS_MAX: u32 = 4096;
+/// Receive buffers of a ring where the kernel consumes them in pieces.
+pub const RECEIVE_BUFFERS: u16 = 64;
+/// Receive buffers of a ring where each receive takes a whole one.
+pub const RECEIVE_BUFFERS_WHOLE: u16 = 256;
+/// Pieces of memory in one send; `UIO_MAXIOV` of the kernel is 1024.
+pub const SEND_PIECES_MAX: usize = 64;
+/// An output buffer keeps room for this many bytes between uses.
+pub const OUTPUT_BYTES_KEPT: usize = 16 * 1024;
+/// Output buffers that a worker keeps for its connections.
+pub const SPARE_OUTPUTS_MAX: usize = 64;
+/// Receiving stops when a session that holds its input back has been given this many bytes more.
+pub const HELD_BYTES_MAX: usize = 64 * 1024;
+/// Memory that a turn leaves to later turns' writes; see `Shard::turn_budget`.
+pub const TURN_BUDGET_LOW: u64 = 64 * 1024;
+/// Memory that glommio's executor registers for its own file operations; the least it takes.
+pub const EXECUTOR_BYTES: usize = 64 * 1024;
+/// Depth of glommio's own rings, which only its timers and files use.
+pub const EXECUTOR_RING_DEPTH: usize = 32;
+/// Descriptors beside connections: rings, events, listeners, standard streams. Per process, and per worker.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// Descriptors of one worker: its own ring, its event, and glommio's rings and events.
+pub const DESCRIPTORS_PER_WORKER: u64 = 16;
 /// Smallest `-I`, as memcached's.
 pub const ITEM_BYTES_MIN: u32 = 1024;
 /// Largest `-m`: what a process can map on every 64-bit Linux with room to spare.
@@ -69,4 +97,6 @@ const _: () =
     assert!(ITEM_BYTES_MAX as u64 <= MEMORY_BYTES_MAX / 2, "the largest item fits half of the memory");
 const _: () = assert!(LINE_BYTES_MAX > 2 * KEY_BYTES_MAX, "a command with a key fits on a line");
 const _: () = assert!(LINE_BYTES_MAX < RECEIVE_BUFFER_BYTES, "a whole line fits a receive buffer");
+const _: () = assert!(COMPLETIONS_MAX >= 4 * SUBMISSIONS_MAX, "multishot requests complete more than once");
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS_WHOLE.is_power_of_two());
 const _: () = assert!(MESH_QUEUE_MESSAGES.is_power_of_two(), "queue positions are masked");

@@ -3,11 +3,12 @@
 //! Written before the workers start, or through atomics; never locked on a request's way.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16};
 
 use ringcache_engine::{Engine, Seconds};
 
 use crate::config::Config;
+use crate::server::roster::Roster;
 use crate::stats::{Baseline, WorkerStats};
 
 /// One per process, behind an `Arc`.
@@ -22,6 +23,10 @@ pub struct Node {
     pub started: Seconds,
     /// Set by SIGTERM, SIGINT and the `shutdown` command; every worker then drains and stops.
     pub stopping: AtomicBool,
+    /// Workers that have not sent their last answer; counts down once the node stops.
+    pub draining: AtomicU16,
+    /// Who is connected.
+    pub roster: Roster,
     /// `verbosity`, 0 to 2 by command.
     pub verbosity: AtomicU8,
     /// What the counters stood at when `stats reset` was last given. Only the stats commands touch it, so no
@@ -36,6 +41,8 @@ impl Node {
             workers: (0..config.workers).map(|_| WorkerStats::default()).collect(),
             verbosity: AtomicU8::new(config.verbosity),
             stopping: AtomicBool::new(false),
+            draining: AtomicU16::new(config.workers),
+            roster: Roster::new(config.workers),
             baseline: Mutex::default(),
             config,
             engine,

@@ -6,6 +6,7 @@
 //! something else here.
 
 mod classes;
+mod conns;
 mod general;
 mod refused;
 mod settings;
@@ -35,7 +36,11 @@ pub fn report(node: &Node, now: Now, what: &[u8], out: &mut Vec<u8>) -> bool {
         b"items" => classes::write_items,
         b"slabs" => classes::write_slabs,
         b"sizes" => |_, lines| lines.line("sizes_status", "disabled"),
-        b"conns" => |_, _| (),
+        b"conns" => {
+            conns::write(&node.roster.lines(now.seconds.0), &mut Lines { out });
+            out.extend_from_slice(b"END\r\n");
+            return true;
+        }
         b"reset" => {
             reset(node);
             out.extend_from_slice(b"RESET\r\n");

@@ -1,0 +1,105 @@
+//! Writes on their way to another worker's shard, and their outcomes on the way back, in one piece of memory.
+
+use ringcache_engine::{KeyHash, Now, Op, Outcome, Shard, Store, Write};
+
+use super::Ticket;
+use crate::limits::{MESH_BATCH_BYTES, MESH_BATCH_WRITES};
+
+/// Belongs to the worker that holds it; the sender gets it back with the outcomes and uses it again.
+#[derive(Default)]
+pub struct WriteBatch {
+    /// Keys and values, one write behind the other.
+    bytes: Vec<u8>,
+    posted: Vec<Posted>,
+    outcomes: Vec<Outcome>,
+}
+
+/// One write without its bytes: the key is `key_bytes` long from `at`, the value stands behind it.
+struct Posted {
+    ticket: Ticket,
+    hash: KeyHash,
+    at: usize,
+    key_bytes: usize,
+    value_bytes: usize,
+    op: Op<'static>,
+}
+
+impl WriteBatch {
+    /// Copies a write into the batch.
+    pub fn push(&mut self, ticket: Ticket, write: &Write<'_>) {
+        let (op, value) = parted(&write.op);
+        self.posted.push(Posted {
+            ticket,
+            hash: write.hash,
+            at: self.bytes.len(),
+            key_bytes: write.key.len(),
+            value_bytes: value.len(),
+            op,
+        });
+        self.bytes.extend_from_slice(write.key);
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// Whether it should travel before it takes another write.
+    pub fn is_full(&self) -> bool {
+        self.posted.len() >= MESH_BATCH_WRITES || self.bytes.len() >= MESH_BATCH_BYTES
+    }
+
+    /// Executes every write, in order, and keeps the outcomes.
+    pub fn apply(&mut self, shard: &mut Shard, now: Now) {
+        for posted in &self.posted {
+            let key_end = posted.at + posted.key_bytes;
+            let value = &self.bytes[key_end..key_end + posted.value_bytes];
+            let op = match posted.op {
+                Op::Store(store) => Op::Store(Store { value, ..store }),
+                other => other,
+            };
+            let write = Write { hash: posted.hash, key: &self.bytes[posted.at..key_end], op };
+            self.outcomes.push(shard.apply(&write, now));
+        }
+    }
+
+    /// The outcomes with the sessions they belong to, in the order of the writes.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Ticket, &Outcome)> {
+        assert_eq!(self.posted.len(), self.outcomes.len(), "a batch comes back with all its outcomes");
+        self.posted.iter().map(|posted| posted.ticket).zip(&self.outcomes)
+    }
+
+    /// The sessions of its writes, in order.
+    #[cfg(test)]
+    pub fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        self.posted.iter().map(|posted| posted.ticket)
+    }
+
+    /// Makes it ready for other writes. The memory that a large value needed is given back.
+    pub fn clear(&mut self) {
+        self.posted.clear();
+        self.outcomes.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(2 * MESH_BATCH_BYTES);
+    }
+}
+
+/// Parts the value from the rest of an operation.
+fn parted<'a>(op: &Op<'a>) -> (Op<'static>, &'a [u8]) {
+    match *op {
+        Op::Store(store) => {
+            let without_value = Store {
+                value: &[],
+                flags: store.flags,
+                expiry: store.expiry,
+                mode: store.mode,
+                compare: store.compare,
+                explicit_cas: store.explicit_cas,
+                invalidate: store.invalidate,
+                vivify: store.vivify,
+            };
+            (Op::Store(without_value), store.value)
+        }
+        Op::Delete(delete) => (Op::Delete(delete), &[]),
+        Op::Arithmetic(arithmetic) => (Op::Arithmetic(arithmetic), &[]),
+        Op::Touch(expiry) => (Op::Touch(expiry), &[]),
+        Op::Vivify { expiry, explicit_cas } => (Op::Vivify { expiry, explicit_cas }, &[]),
+        Op::Flush { at } => (Op::Flush { at }, &[]),
+    }
+}

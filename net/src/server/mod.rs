@@ -1,0 +1,252 @@
+//! From a checked configuration to running workers, and back to nothing.
+//!
+//! `tcp` and `unix` make the listening sockets, `files` writes what others read about the process, `roster` knows
+//! who is connected.
+
+mod files;
+pub mod roster;
+mod tcp;
+mod unix;
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use ringcache_engine::{Engine, EngineOptions, OpenError, Seconds, Shard};
+
+use crate::config::Config;
+use crate::driver::{self, Refusal};
+use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, EXECUTOR_BYTES, EXECUTOR_RING_DEPTH};
+use crate::mesh::{self, Doors};
+use crate::node::Node;
+use crate::sys::{self, Resource, Signal};
+use crate::worker::{Seed, Worker};
+
+/// Why a node did not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The machine lacks something.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A socket.
+    #[error("failed to listen on {what}: {source}")]
+    Listen {
+        /// Port or path.
+        what: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// `-c` needs more descriptors than may be opened.
+    #[error(
+        "failed to set the limit of open files to {needed} ({source}): try running as root, or ask for less with -c"
+    )]
+    OpenFiles {
+        /// For `-c` connections and the process itself.
+        needed: u64,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// `-u`.
+    #[error("can't find the user {0} to switch to")]
+    NoSuchUser(String),
+    /// The memory of the records.
+    #[error(transparent)]
+    Engine(#[from] OpenError),
+    /// A worker's executor.
+    #[error("cannot start a worker: {0}")]
+    Executor(String),
+    /// Anything else.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+}
+
+/// `EX_NOUSER` and `EX_OSERR` of sysexits.h.
+const EXIT_NO_USER: i32 = 67;
+const EXIT_SYSTEM: i32 = 71;
+
+impl ServeError {
+    /// What the process exits with, as memcached would.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            ServeError::NoSuchUser(_) => EXIT_NO_USER,
+            ServeError::Engine(OpenError::TooSmall { .. }) => crate::config::EXIT_FAILURE,
+            _ => EXIT_SYSTEM,
+        }
+    }
+}
+
+/// Serves until a signal or a command stops the node. Everything that can be refused is refused before the process
+/// goes into the background.
+pub fn serve(config: Config) -> Result<(), ServeError> {
+    sys::hold_back_signals();
+    driver::check()?;
+    raise_limits(&config)?;
+    let listeners = listen(&config)?;
+    drop_privileges(&config)?;
+    let (engine, shards) = Engine::open(&engine_options(&config), config.workers)?;
+    if config.daemonize {
+        let keeps_output = config.verbosity > 0;
+        sys::daemonize(keeps_output)
+            .map_err(|source| ServeError::System { what: "cannot daemonize", source })?;
+    }
+    if config.lock_memory
+        && let Err(error) = sys::lock_all_memory()
+    {
+        tracing::warn!(%error, "-k: memory can't be locked");
+    }
+    let started = Seconds((sys::unix_millis() / 1000) as u32);
+    let node = Arc::new(Node::new(config, engine, started));
+    run(&node, shards, listeners)
+}
+
+/// Runs the workers of a node until all of them have ended.
+fn run(node: &Arc<Node>, shards: Vec<Shard>, listeners: Vec<OwnedFd>) -> Result<(), ServeError> {
+    let config = &node.config;
+    let ports = files::PortLines::of(&listeners);
+    listeners.iter().for_each(|socket| node.roster.listen(socket.as_raw_fd()));
+    let (workers, doors) = start_workers(node, shards, listeners)?;
+    await_signals(Arc::clone(node), doors);
+    let pid_file = files::PidFile::write(config);
+    ports.write(config);
+    tracing::info!(workers = config.workers, "serving");
+    for worker in workers {
+        worker.join().map_err(|error| ServeError::Executor(error.to_string()))?;
+    }
+    drop(pid_file);
+    if let Some(path) = &config.socket_path {
+        unix::remove(path);
+    }
+    Ok(())
+}
+
+type Workers = Vec<ExecutorJoinHandle<()>>;
+
+/// Starts a pinned thread per shard and returns once each of them has its ring.
+fn start_workers(
+    node: &Arc<Node>,
+    shards: Vec<Shard>,
+    listeners: Vec<OwnedFd>,
+) -> Result<(Workers, Arc<Doors>), ServeError> {
+    let (ends, doors) = mesh::mesh(node.config.workers)
+        .map_err(|source| ServeError::System { what: "cannot make events", source })?;
+    let processors = sys::allowed_processors();
+    let pins = processors.len() >= shards.len();
+    let (ready, all_ready) = mpsc::channel();
+    let mut listeners = Some(listeners);
+    let mut workers = Workers::new();
+    for (number, (shard, mesh)) in shards.into_iter().zip(ends).enumerate() {
+        let seed = Seed {
+            shard,
+            mesh,
+            reader: node.engine.reader(),
+            node: Arc::clone(node),
+            doors: Arc::clone(&doors),
+            listeners: listeners.take().unwrap_or_default(),
+        };
+        let placement = if pins { Placement::Fixed(processors[number]) } else { Placement::Unbound };
+        workers.push(start_worker(seed, placement, ready.clone())?);
+    }
+    drop(ready);
+    all_ready.iter().collect::<Result<(), Refusal>>()?;
+    Ok((workers, doors))
+}
+
+fn start_worker(
+    seed: Seed,
+    placement: Placement,
+    ready: mpsc::Sender<Result<(), Refusal>>,
+) -> Result<ExecutorJoinHandle<()>, ServeError> {
+    LocalExecutorBuilder::new(placement)
+        .name(&format!("worker-{}", seed.shard.id().0))
+        .io_memory(EXECUTOR_BYTES)
+        .ring_depth(EXECUTOR_RING_DEPTH)
+        .spawn(move || async move {
+            let made = Worker::new(seed);
+            let (worker, result) = match made {
+                Ok(worker) => (Some(worker), Ok(())),
+                Err(refusal) => (None, Err(refusal)),
+            };
+            ready.send(result).expect("the starting thread waits for every worker");
+            drop(ready);
+            if let Some(worker) = worker {
+                worker.run().await;
+            }
+        })
+        .map_err(|error| ServeError::Executor(error.to_string()))
+}
+
+/// Starts the thread that waits for signals. It ends with the process.
+fn await_signals(node: Arc<Node>, doors: Arc<Doors>) {
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            loop {
+                match sys::wait_for_signal() {
+                    Signal::Reload => tracing::info!("SIGHUP: there is nothing to read again"),
+                    Signal::Stop => {
+                        tracing::info!("stopping");
+                        node.stopping.store(true, Ordering::SeqCst);
+                        doors.wake_all();
+                    }
+                }
+            }
+        })
+        .expect("a thread can be started before the first connection");
+}
+
+fn raise_limits(config: &Config) -> Result<(), ServeError> {
+    let workers = u64::from(config.workers);
+    let needed = u64::from(config.connections_max) + DESCRIPTORS_RESERVED + workers * DESCRIPTORS_PER_WORKER;
+    sys::raise_limit(Resource::OpenFiles, needed)
+        .map_err(|source| ServeError::OpenFiles { needed, source })?;
+    if config.core_dumps {
+        let most = sys::limit(Resource::CoreDump).map_or(0, |limit| limit.most);
+        sys::raise_limit(Resource::CoreDump, u64::MAX)
+            .or_else(|_| sys::raise_limit(Resource::CoreDump, most))
+            .map_err(|source| ServeError::System { what: "failed to allow core dumps", source })?;
+    }
+    Ok(())
+}
+
+fn listen(config: &Config) -> Result<Vec<OwnedFd>, ServeError> {
+    match &config.socket_path {
+        Some(path) => unix::listen(path, config).map(|socket| vec![socket]),
+        None => tcp::listen(config),
+    }
+}
+
+fn drop_privileges(config: &Config) -> Result<(), ServeError> {
+    let Some(name) = &config.user else {
+        if sys::is_root() {
+            tracing::warn!("running as root: give a user with -u");
+        }
+        return Ok(());
+    };
+    if !sys::is_root() {
+        return Ok(());
+    }
+    let user = sys::find_user(name).ok_or_else(|| ServeError::NoSuchUser(name.clone()))?;
+    sys::become_user(user)
+        .map_err(|source| ServeError::System { what: "failed to assume the identity of -u", source })
+}
+
+fn engine_options(config: &Config) -> EngineOptions {
+    EngineOptions {
+        memory_bytes: config.memory_bytes,
+        shards: config.workers,
+        item_bytes_max: config.item_bytes_max,
+        evictions: config.evictions,
+        huge_pages: config.huge_pages,
+        slab_bytes: None,
+        node: 0,
+        log_changes: false,
+    }
+}

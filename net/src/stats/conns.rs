@@ -1,0 +1,19 @@
+//! `stats conns`: who is connected, and to what.
+
+use super::Lines;
+use crate::server::roster::Line;
+
+/// Writes the lines of every connection and listener, named by their descriptors.
+pub(super) fn write(connections: &[Line], lines: &mut Lines<'_>) {
+    for connection in connections {
+        let socket = connection.socket;
+        lines.line(&format!("{socket}:addr"), &connection.address);
+        if let Some(address) = &connection.listen_address {
+            lines.line(&format!("{socket}:listen_addr"), address);
+        }
+        lines.line(&format!("{socket}:state"), connection.state);
+        if let Some(seconds) = connection.idle_seconds {
+            lines.line(&format!("{socket}:secs_since_last_cmd"), seconds);
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! One pinned thread: its shard, its ring, its connections, and the only loop.
+//!
+//! A turn takes all completions and messages there are, feeds them to sessions, starts at most one send per
+//! connection and ends in one system call that submits everything and, when nothing is left to do, sleeps.
+//! `serving` holds the life of a connection, `sending` its way out, `accepting` where connections come from.
+
+mod accepting;
+mod connections;
+mod sending;
+mod serving;
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ringcache_engine::{Now, Reader, Shard, ShardId};
+
+use crate::driver::{Completion, Driver, Refusal, Wait};
+use crate::limits::{MESH_QUEUE_MESSAGES, TURN_BUDGET_LOW};
+use crate::mesh::{Doors, Inbox, MeshEnd, Message, Outbox, Ticket};
+use crate::node::Node;
+use crate::reach::Reach;
+use crate::stats::Counters;
+use crate::sys;
+use accepting::{Acceptor, Admitted};
+use connections::{Connections, Phase, SpareOutputs};
+
+/// How long answers in flight may take once the node stops.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often a busy worker lets glommio's other tasks run.
+const YIELD_EVERY: Duration = Duration::from_millis(1);
+
+/// What a worker is made of, made before its thread starts.
+pub struct Seed {
+    /// What all workers share.
+    pub node: Arc<Node>,
+    /// The shard it owns; its number is the worker's.
+    pub shard: Shard,
+    /// Its view of all shards.
+    pub reader: Reader,
+    /// Its ends of the mesh.
+    pub mesh: MeshEnd,
+    /// How workers are woken.
+    pub doors: Arc<Doors>,
+    /// The sockets it accepts on; empty for all but the first.
+    pub listeners: Vec<OwnedFd>,
+}
+
+/// See the module's text.
+pub struct Worker {
+    local: Local,
+    driver: Driver,
+    inbox: Inbox,
+    doors: Arc<Doors>,
+    connections: Connections,
+    spare: SpareOutputs,
+    acceptor: Option<Acceptor>,
+    /// Taken from the ring and not yet looked at.
+    completions: VecDeque<Completion>,
+    /// Connections with answers to send.
+    unsent: Vec<Ticket>,
+    /// Sessions to go on with in the next turn.
+    resume: Vec<Ticket>,
+    /// The shard has background work left.
+    maintains: bool,
+    /// The second that the last housekeeping was done in.
+    kept_house: u32,
+    /// The node stops; this worker has begun to drain.
+    stopping: bool,
+    stop_deadline: Option<Instant>,
+    /// It has told the others that it is drained.
+    drained: bool,
+}
+
+/// What is lent to sessions.
+struct Local {
+    number: u16,
+    node: Arc<Node>,
+    shard: Shard,
+    reader: Reader,
+    outbox: Outbox,
+    now: Now,
+}
+
+impl Local {
+    fn reach(&mut self, ticket: Ticket) -> Reach<'_> {
+        Reach {
+            shard: &mut self.shard,
+            reader: &self.reader,
+            outbox: &mut self.outbox,
+            node: &self.node,
+            counters: &self.node.workers[usize::from(self.number)],
+            now: self.now,
+            ticket,
+        }
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.node.workers[usize::from(self.number)]
+    }
+}
+
+impl Worker {
+    /// Makes the worker on its own thread, with its ring.
+    pub fn new(seed: Seed) -> Result<Self, Refusal> {
+        let number = seed.shard.id().0;
+        let driver = Driver::new(seed.doors.event(number))?;
+        seed.doors.open(number, driver.ring());
+        let now = Now::from_unix_millis(sys::unix_millis());
+        Ok(Self {
+            acceptor: (!seed.listeners.is_empty()).then(|| Acceptor::new(seed.listeners)),
+            local: Local {
+                number,
+                node: seed.node,
+                shard: seed.shard,
+                reader: seed.reader,
+                outbox: seed.mesh.outbox,
+                now,
+            },
+            driver,
+            inbox: seed.mesh.inbox,
+            doors: seed.doors,
+            connections: Connections::default(),
+            spare: SpareOutputs::default(),
+            completions: VecDeque::new(),
+            unsent: Vec::new(),
+            resume: Vec::new(),
+            maintains: false,
+            kept_house: now.seconds.0,
+            stopping: false,
+            stop_deadline: None,
+            drained: false,
+        })
+    }
+
+    /// Serves until the node has stopped. Sleeps inside of its own ring's system call, where a wake-up is cheapest;
+    /// glommio's tasks get their turn about once a millisecond.
+    pub async fn run(mut self) {
+        let mut yielded = Instant::now();
+        while !self.has_stopped() {
+            self.turn();
+            if yielded.elapsed() >= YIELD_EVERY {
+                glommio::executor().yield_task_queue_now().await;
+                yielded = Instant::now();
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        self.local.now = Now::from_unix_millis(sys::unix_millis());
+        self.local.counters().turns.add(1);
+        self.driver.take(&mut self.completions, &self.doors);
+        self.handle_messages();
+        self.handle_completions();
+        self.resume_sessions();
+        self.poll_acceptor();
+        self.keep_house();
+        self.start_sends();
+        self.drop_blocked_resumes();
+        self.maintains = self.local.shard.maintain(self.local.now);
+        self.flush_outbox();
+        self.local.reader.end_turn();
+        self.submit();
+    }
+
+    fn handle_completions(&mut self) {
+        while let Some(completion) = self.completions.pop_front() {
+            match completion {
+                Completion::Received { ticket, received, more } => {
+                    self.handle_received(ticket, received, more)
+                }
+                Completion::Sent { ticket, outgoing, result } => self.handle_sent(ticket, outgoing, result),
+                Completion::Accepted { listener, socket, more } => {
+                    let acceptor = self.acceptor.as_mut().expect("only a worker with listeners accepts");
+                    let (node, counters) = (&self.local.node, self.local.counters());
+                    let admitted = acceptor.handle_accepted(listener, socket, more, node, counters);
+                    admitted.into_iter().for_each(|admitted| self.hand_over(admitted));
+                }
+            }
+            if self.is_short_of_memory() {
+                break;
+            }
+        }
+    }
+
+    /// Takes the messages of each other worker, at most as many as a queue holds.
+    fn handle_messages(&mut self) {
+        for worker in 0..self.inbox.workers() {
+            for _ in 0..MESH_QUEUE_MESSAGES {
+                let Some(message) = self.inbox.take(worker) else { break };
+                self.handle_message(worker, message);
+                if self.is_short_of_memory() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn handle_message(&mut self, worker: u16, message: Message) {
+        match message {
+            Message::Writes(mut batch) => {
+                batch.apply(&mut self.local.shard, self.local.now);
+                self.local.outbox.send(worker, Message::Outcomes(batch));
+            }
+            Message::Outcomes(batch) => {
+                for (ticket, outcome) in batch.outcomes() {
+                    self.handle_outcome(ticket, ShardId(worker), outcome);
+                }
+                self.local.outbox.recycle(worker, batch);
+            }
+            Message::Connection(socket) => self.open(socket),
+        }
+    }
+
+    /// Writes of this turn have used up what may be reused before all readers end their turn. What is left waits for
+    /// the next turn; in each turn every queue gets at least one thing done.
+    fn is_short_of_memory(&self) -> bool {
+        self.local.shard.turn_budget() < TURN_BUDGET_LOW
+    }
+
+    fn hand_over(&mut self, admitted: Admitted) {
+        if admitted.worker == self.local.number {
+            return self.open(admitted.socket);
+        }
+        self.local.outbox.send(admitted.worker, Message::Connection(admitted.socket));
+    }
+
+    fn poll_acceptor(&mut self) {
+        if self.stopping {
+            return;
+        }
+        let Some(acceptor) = &mut self.acceptor else { return };
+        let admitted = acceptor.poll(&mut self.driver, &self.local.node);
+        admitted.into_iter().for_each(|admitted| self.hand_over(admitted));
+    }
+
+    /// What is done once a second, and the beginning of the end.
+    fn keep_house(&mut self) {
+        if self.local.node.stopping.load(Ordering::Relaxed) && !self.stopping {
+            self.begin_to_stop();
+        }
+        let seconds = self.local.now.seconds.0;
+        let limit = self.local.node.config.idle_timeout_seconds;
+        if std::mem::replace(&mut self.kept_house, seconds) == seconds || limit == 0 {
+            return;
+        }
+        for ticket in self.connections.tickets(|c| c.presence.idle_seconds(seconds) > limit) {
+            self.local.counters().idle_kicks.add(1);
+            self.close(ticket);
+        }
+    }
+
+    fn flush_outbox(&mut self) {
+        let (driver, doors) = (&mut self.driver, &self.doors);
+        self.local.outbox.flush(|worker| {
+            if doors.bell(worker).must_wake() {
+                driver.wake(worker, doors);
+            }
+        });
+        let (writes, batches) = self.local.outbox.take_counts();
+        if batches > 0 {
+            self.local.counters().mesh_writes.add(writes);
+            self.local.counters().mesh_batches.add(batches);
+        }
+    }
+
+    /// Ends the turn with the one system call. Sleep is announced to the other workers and to reclamation only
+    /// around it.
+    fn submit(&mut self) {
+        let wait = self.wait();
+        if wait == Wait::No {
+            return self.driver.submit(wait);
+        }
+        self.doors.bell(self.local.number).announce_sleep();
+        if self.inbox.is_empty() {
+            self.local.counters().sleeps.add(1);
+            let _asleep = self.local.reader.sleep();
+            self.driver.submit(wait);
+        } else {
+            self.driver.submit(Wait::No);
+        }
+        self.doors.bell(self.local.number).announce_awake();
+    }
+
+    /// How long the worker may sleep: the one place that decides it. Without work until the next second begins,
+    /// when the coarse clock steps and house is kept.
+    fn wait(&self) -> Wait {
+        if !self.completions.is_empty() || !self.resume.is_empty() || !self.unsent.is_empty() {
+            return Wait::No;
+        }
+        if self.local.outbox.is_blocked() {
+            return Wait::UpTo(Duration::from_micros(100));
+        }
+        if self.maintains {
+            return Wait::UpTo(Duration::from_millis(1));
+        }
+        if self.stopping || self.acceptor.as_ref().is_some_and(Acceptor::rests) {
+            return Wait::UpTo(Duration::from_millis(10));
+        }
+        let next_second = 1000 - self.local.now.unix_millis % 1000;
+        Wait::UpTo(Duration::from_millis(next_second + CLOCK_STEP_MILLIS))
+    }
+
+    fn begin_to_stop(&mut self) {
+        self.stopping = true;
+        self.stop_deadline = Some(Instant::now() + STOP_TIME_MAX);
+        // The `shutdown` command sets the flag on one worker only.
+        self.doors.wake_all();
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.close(&mut self.driver, &self.local.node);
+        }
+        for ticket in self.connections.tickets(|connection| connection.phase == Phase::Open) {
+            self.end_input(ticket);
+        }
+    }
+
+    /// Whether this worker may end: every worker has sent its last answer, or the time is over. Until then it
+    /// serves the others' writes.
+    fn has_stopped(&mut self) -> bool {
+        let Some(deadline) = self.stop_deadline else { return false };
+        if !self.drained && self.connections.is_empty() && self.local.outbox.is_idle() {
+            self.drained = true;
+            self.local.node.draining.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.local.node.draining.load(Ordering::Relaxed) == 0 || Instant::now() >= deadline
+    }
+}
+
+/// The coarse clock may be this much behind.
+const CLOCK_STEP_MILLIS: u64 = 5;
