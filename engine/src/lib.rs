@@ -7,13 +7,32 @@
 pub mod hash;
 pub mod limits;
 pub mod time;
+pub mod turn;
+pub mod version;
 pub mod write;
 
+mod engine;
+mod expiry;
+mod export;
+mod index;
+mod install;
+mod memory;
+mod pool;
 mod reader;
+mod record;
 mod shard;
+mod slab;
+mod stats;
+mod sync;
 
+pub use engine::{Engine, EngineOptions, OpenError};
+pub use export::{LogCursor, SlotCursor};
 pub use hash::{KeyHash, ShardId, Slot};
-pub use reader::{Candidate, Lookup, Miss, PinnedValue, Reader, RecordRef, Token};
-pub use shard::{Engine, EngineOptions, OpenError, Shard, ShardStats};
+pub use install::Installed;
+pub use reader::{Asleep, Candidate, Lookup, Miss, PinnedValue, Reader, RecordRef, Token};
+pub use record::{Kind, RecordError};
+pub use shard::Shard;
+pub use stats::ShardStats;
 pub use time::{Expiry, Now, Seconds};
+pub use version::Version;
 pub use write::{Arithmetic, Delete, Op, Outcome, Status, Store, StoreMode, Write};

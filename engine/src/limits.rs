@@ -15,3 +15,20 @@ pub const COUNTER_DIGITS_MAX: usize = 20;
 
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize, "a record keeps the key length in one byte");
 const _: () = assert!(SLOT_BITS <= 16, "Slot is a u16");
+/// Smallest slab.
+pub const SLAB_BYTES_MIN: u32 = 4 * 1024;
+/// Largest slab.
+pub const SLAB_BYTES_MAX: u32 = 1024 * 1024;
+/// Slabs that a shard should have at least, while they can still shrink.
+pub const SLABS_PER_SHARD: u64 = 256;
+/// Largest mapping: what the 40 bits of a location reach in steps of 8 bytes.
+pub const ARENA_BYTES_MAX: u64 = 8 << 40;
+/// How long a tombstone is kept when nobody says that all peers have passed it, in seconds.
+pub const TOMBSTONE_SECONDS: u32 = 3600;
+
+const _: () = assert!(SLAB_BYTES_MIN.is_power_of_two() && SLAB_BYTES_MAX.is_power_of_two());
+/// What memcached adds to key and value when it measures an item against `-I`: header 48, CAS 8, the key's zero and
+/// the value's line end.
+pub const ITEM_FIXED_BYTES: u64 = 48 + 8 + 1 + 2;
+/// And what non-zero client flags add.
+pub const ITEM_FLAGS_BYTES: u64 = 4;

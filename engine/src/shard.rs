@@ -1,139 +1,239 @@
-//! The owner of one part of the data: the write API.
+//! The owner of one part of the data: every write goes through here.
+//!
+//! [`Shard`] is the shared part beside the [`Owner`]'s; the owner holds what only this thread may touch, and every
+//! step of it is handed the shared part for the length of one call.
+//!
+//! ```text
+//! apply -> store | delete | arithmetic | touch | flush     what a request asks
+//!            \--> append                                   reserve -> fill -> publish
+//!                   \--> reclaim                           expiry, cleaning, eviction: bounded steps
+//! ```
 
-use crate::{Now, Outcome, Reader, ShardId, Write};
+mod append;
+mod arithmetic;
+mod delete;
+mod reclaim;
+mod store;
+mod touch;
 
-/// What a node is opened with.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// `-m` in bytes: everything, index included.
-    pub memory_bytes: u64,
-    /// Number of shards, one per worker.
-    pub shards: u16,
-    /// `-I`: the limit that `Status::TooLarge` is about, by memcached's arithmetic (see docs/memory.md).
-    pub item_bytes_max: u32,
-    /// `false` is `-M`: a full cache refuses writes.
-    pub evictions: bool,
-    /// `-L`: ask for huge pages.
-    pub huge_pages: bool,
-    /// Slab size in bytes, a power of two; `None` derives it from the memory per shard.
-    pub slab_bytes: Option<u32>,
-    /// Distinguishes the versions of two nodes: 0 to 63.
-    pub node: u8,
-    /// Append tombstones, touches and flushes to the log, for links and incremental backups.
-    pub log_changes: bool,
-}
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-/// The node's memory, shared by all workers.
-pub struct Engine {}
+use crate::engine::{ShardShared, Shared};
+use crate::hash::{KeyHash, ShardId};
+use crate::index::{Index, Place};
+use crate::pool::SlabNumber;
+use crate::reader::{Life, life};
+use crate::record::{Kind, Location, RecordView};
+use crate::shard::reclaim::Job;
+use crate::slab::{SlabId, Slabs};
+use crate::time::{Now, Seconds};
+use crate::version::{Version, VersionClock};
+use crate::write::{Op, Outcome, Status, Write};
 
-/// Why an engine could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// `-m` is too small for the number of shards and the item limit.
-    #[error("{memory_bytes} bytes are too few for {shards} shards: at least {least_bytes} are needed")]
-    TooSmall {
-        /// What was asked.
-        memory_bytes: u64,
-        /// How many shards.
-        shards: u16,
-        /// What would do.
-        least_bytes: u64,
-    },
-    /// The kernel refused the mapping.
-    #[error("cannot map {bytes} bytes: {source}")]
-    Map {
-        /// How much.
-        bytes: u64,
-        /// The kernel's reason.
-        source: std::io::Error,
-    },
-}
-
-impl Engine {
-    /// Maps the memory and makes the shards. `readers_max` readers can be made later.
-    pub fn open(_options: &EngineOptions, _readers_max: u16) -> Result<(Engine, Vec<Shard>), OpenError> {
-        unreachable!()
-    }
-    /// A new reader; panics past `readers_max`. Made on any thread, moved to its worker.
-    pub fn reader(&self) -> Reader {
-        unreachable!()
-    }
-    /// Counters of one shard; readable from any thread while the owner writes.
-    pub fn stats(&self, _shard: ShardId) -> ShardStats {
-        unreachable!()
-    }
-    /// Bytes the node may use, index included (`limit_maxbytes`).
-    pub fn memory_limit(&self) -> u64 {
-        unreachable!()
-    }
-    /// `cache_memlimit`: a new limit; growing holds at once, shrinking is done by the shards step by step.
-    /// False when it is out of the range that the mapping allows.
-    pub fn set_memory_limit(&self, _bytes: u64) -> bool {
-        unreachable!()
-    }
-}
-
-/// Counters of one shard, as a snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardStats {
-    /// Living records.
-    pub items: u64,
-    /// Bytes of living records: header, key and value.
-    pub bytes: u64,
-    /// Records ever stored.
-    pub total_items: u64,
-    /// Records evicted while alive.
-    pub evictions: u64,
-    /// Of these, never fetched.
-    pub evicted_unfetched: u64,
-    /// Records removed because their time was over.
-    pub reclaimed: u64,
-    /// Of these, never fetched.
-    pub expired_unfetched: u64,
-    /// Stores refused for size.
-    pub too_large: u64,
-    /// Stores refused for memory.
-    pub no_memory: u64,
-    /// Slabs that hold records.
-    pub slabs_used: u64,
-    /// Bytes of committed memory: slabs, runs and index.
-    pub committed_bytes: u64,
-    /// Bytes of the index.
-    pub index_bytes: u64,
-    /// Buckets of the index.
-    pub index_buckets: u64,
-    /// 1 while the index grows.
-    pub index_growing: u64,
-    /// Slabs freed by copying their living records forward.
-    pub slabs_cleaned: u64,
-    /// Records copied forward by the cleaner.
-    pub records_moved: u64,
-    /// Seconds of the oldest access among evicted records (age at eviction), last seen.
-    pub evicted_idle_seconds: u64,
-}
-
-/// The single writer of one part of the data.
+/// The single writer of one part of the data. It may move to its worker's thread, and stays there.
 pub struct Shard {
-    _not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) owner: Owner,
+    _not_sync: PhantomData<Cell<()>>,
 }
+
+/// What waits until every reader has passed.
+enum Waiting {
+    Slab(SlabId),
+    OlderTable(u64),
+}
+
+/// What only the owner touches.
+pub(crate) struct Owner {
+    id: ShardId,
+    pub(crate) index: Index,
+    pub(crate) slabs: Slabs,
+    pub(crate) clock: VersionClock,
+    /// A flush_all with a delay.
+    flush_at: Option<Seconds>,
+    /// The slab that is being swept, cleaned or evicted.
+    job: Option<Job>,
+    /// Where the search for expired slabs goes on in the book.
+    sweep_at: usize,
+    /// Retired memory, with its stamp, oldest first.
+    waiting: VecDeque<(u64, Waiting)>,
+    /// Retired runs that were pinned when their turn came.
+    pinned: Vec<(SlabNumber, u64)>,
+    /// Bytes that wait, so that they stay bounded.
+    waiting_bytes: u64,
+}
+
+/// Memory that may wait for readers before writes are held back, beside a share of the budget.
+const WAITING_BYTES_MAX: u64 = 16 << 20;
 
 impl Shard {
+    pub(crate) fn new(shared: Arc<Shared>, id: ShardId) -> Self {
+        let owner = Owner {
+            id,
+            index: Index::new(),
+            slabs: Slabs::new(shared.slab_bytes),
+            clock: VersionClock::new(shared.options.node),
+            flush_at: None,
+            job: None,
+            sweep_at: 0,
+            waiting: VecDeque::new(),
+            pinned: Vec::new(),
+            waiting_bytes: 0,
+        };
+        assert!(
+            shared.pool.take_table(&shared.arena, owner.index.bytes()),
+            "opening checked that the tables fit"
+        );
+        let shard = Self { shared, owner, _not_sync: PhantomData };
+        shard.owner.publish_sizes(&shard.shared);
+        shard
+    }
+
     /// Which one it is.
+    #[inline]
     pub fn id(&self) -> ShardId {
-        unreachable!()
+        self.owner.id
     }
-    /// Executes one write.
-    pub fn apply(&mut self, _write: &Write<'_>, _now: Now) -> Outcome {
-        unreachable!()
+
+    /// Executes one write. The key is 1 to 250 bytes long, except for a flush.
+    pub fn apply(&mut self, write: &Write<'_>, now: Now) -> Outcome {
+        let (owner, shared) = (&mut self.owner, &*self.shared);
+        debug_assert!(write.key.len() <= crate::limits::KEY_BYTES_MAX);
+        debug_assert!(
+            matches!(write.op, Op::Flush { .. }) || write.hash.shard(shared.options.shards) == owner.id
+        );
+        owner.flush_if_due(shared, now);
+        let outcome = match &write.op {
+            Op::Store(store) => owner.store(shared, write, store, now),
+            Op::Delete(delete) => owner.delete(shared, write, delete, now),
+            Op::Arithmetic(arithmetic) => owner.arithmetic(shared, write, arithmetic, now),
+            Op::Touch(expiry) => owner.touch(shared, write, *expiry, now),
+            Op::Vivify { expiry, explicit_cas } => owner.vivify(shared, write, *expiry, *explicit_cas, now),
+            Op::Flush { at } => owner.flush(shared, *at, now),
+        };
+        owner.publish_items(shared);
+        outcome
     }
+
     /// Bounded background work: index growth, expiry, cleaning, reclamation. Call once per turn and about once
     /// a second when idle. Returns true when more is waiting, so that the worker should not sleep long.
-    pub fn maintain(&mut self, _now: Now) -> bool {
-        unreachable!()
+    pub fn maintain(&mut self, now: Now) -> bool {
+        let (owner, shared) = (&mut self.owner, &*self.shared);
+        owner.flush_if_due(shared, now);
+        owner.recycle(shared);
+        let is_growing = owner.grow_index(shared, 64);
+        let is_reclaiming = owner.reclaim_in_background(shared, now);
+        owner.publish_sizes(shared);
+        is_growing || is_reclaiming || !owner.waiting.is_empty()
     }
+
     /// Bytes that may still be written in this turn before memory would have to be taken from readers that
     /// have not ended their turn; the worker ends the turn when it nears zero.
+    #[inline]
     pub fn turn_budget(&self) -> u64 {
-        unreachable!()
+        self.owner.waiting_bytes_max(&self.shared).saturating_sub(self.owner.waiting_bytes)
+    }
+
+    /// Where the shard's log stands: every write so far has a version at or below it.
+    pub fn position(&self) -> Version {
+        self.owner.clock.latest()
+    }
+}
+
+impl Owner {
+    pub(crate) fn part<'s>(&self, shared: &'s Shared) -> &'s ShardShared {
+        &shared.shards[usize::from(self.id.0)]
+    }
+
+    pub(crate) fn part_id(&self) -> ShardId {
+        self.id
+    }
+
+    fn waiting_bytes_max(&self, shared: &Shared) -> u64 {
+        WAITING_BYTES_MAX.min(shared.pool.limit() / 8) + u64::from(shared.options.item_bytes_max)
+    }
+
+    /// The record of a key, whatever its state.
+    pub(crate) fn find(&self, shared: &Shared, hash: KeyHash, key: &[u8]) -> Option<Place> {
+        let same_key = |location| RecordView::at(&shared.arena, location).key() == key;
+        self.index.find(&self.part(shared).index, hash, same_key)
+    }
+
+    pub(crate) fn flushed(&self, shared: &Shared) -> Version {
+        Version(self.part(shared).flushed.load(Ordering::Relaxed))
+    }
+
+    /// The record of a key if it can be seen. What can't is taken out of the way first; a tombstone stays.
+    fn find_living(&mut self, shared: &Shared, write: &Write<'_>, now: Now) -> Option<Place> {
+        let place = self.find(shared, write.hash, write.key)?;
+        let view = RecordView::at(&shared.arena, place.location);
+        match life(view, self.flushed(shared), now.seconds) {
+            Life::Alive => Some(place),
+            Life::Deleted => None,
+            Life::Expired | Life::Flushed => {
+                self.count_reclaimed(shared, view);
+                self.take_out(shared, place);
+                None
+            }
+        }
+    }
+
+    fn count_reclaimed(&self, shared: &Shared, view: RecordView<'_>) {
+        let counters = &self.part(shared).counters;
+        counters.reclaimed.add(1);
+        if !view.fetched() {
+            counters.expired_unfetched.add(1);
+        }
+    }
+
+    /// Everything up to now is gone, or will be at a second to come.
+    fn flush(&mut self, shared: &Shared, at: Option<Seconds>, now: Now) -> Outcome {
+        self.flush_at = at;
+        if at.is_none() {
+            let version = self.clock.next(now.unix_millis);
+            self.set_flushed(shared, version, now);
+        }
+        self.flush_if_due(shared, now);
+        Outcome::bare(Status::Flushed)
+    }
+
+    fn flush_if_due(&mut self, shared: &Shared, now: Now) {
+        if self.flush_at.is_some_and(|at| at <= now.seconds) {
+            let at = self.flush_at.take().expect("checked above");
+            self.set_flushed(shared, Version::before_second(at.0), now);
+        }
+    }
+
+    fn set_flushed(&mut self, shared: &Shared, version: Version, now: Now) {
+        let flushed = self.flushed(shared).max(version);
+        self.part(shared).flushed.store(flushed.0, Ordering::Release);
+        self.log_change(shared, Kind::Flush, &[], &flushed.0.to_le_bytes(), now);
+    }
+
+    #[inline]
+    fn publish_items(&self, shared: &Shared) {
+        let counters = &self.part(shared).counters;
+        counters.items.set(self.index.keys() - counters.tombstones.value());
+    }
+
+    /// Writes what readers of the statistics see of sizes.
+    fn publish_sizes(&self, shared: &Shared) {
+        self.publish_items(shared);
+        let ShardShared { index, counters, .. } = self.part(shared);
+        counters.slabs_used.set(self.slabs.used());
+        counters.committed_bytes.set(self.slabs.committed() + self.index.bytes());
+        counters.index_bytes.set(self.index.bytes());
+        counters.index_buckets.set(self.index.buckets(index));
+        counters.index_growing.set(u64::from(self.index.is_growing(index)));
+    }
+
+    /// The book's id of the slab that holds a location.
+    pub(crate) fn slab_of(&self, shared: &Shared, location: Location) -> SlabId {
+        let number = (location.offset() / shared.slab_bytes) as usize;
+        SlabId(shared.ids.as_slice()[number].load(Ordering::Relaxed))
     }
 }

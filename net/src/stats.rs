@@ -221,6 +221,7 @@ fn added(one: ShardStats, other: ShardStats) -> ShardStats {
         slabs_cleaned: one.slabs_cleaned + other.slabs_cleaned,
         records_moved: one.records_moved + other.records_moved,
         evicted_idle_seconds: one.evicted_idle_seconds.max(other.evicted_idle_seconds),
+        tombstones: one.tombstones + other.tombstones,
     }
 }
 

@@ -1,0 +1,540 @@
+//! Hash to location: single writer, many readers, in hash order, growing while it is read.
+//!
+//! Buckets are placed by `hash * buckets / 2^64`, so that bucket order is hash order for any number of buckets and
+//! a slot's keys are a contiguous run. A key that finds its home bucket full goes on to the next lines; the home
+//! counts how many passed it by, so that a miss costs one line nearly always (F14's overflow counts, on lines in
+//! hash order).
+//!
+//! Growth makes a second table and moves home buckets over in hash order, a few per write and per turn:
+//!
+//! ```text
+//! older    [.. moved, cleared ..|.. not yet moved ..]      moved = first home that is still in the older table
+//! current  [.. filled ..........|..... empty .......]
+//! ```
+//!
+//! The owner copies a home's keys, then raises `moved`, then clears the old places. A reader that missed in the
+//! older table looks at `moved` again: a place is cleared only after `moved` was raised, and both are
+//! release/acquire, so whoever sees the cleared place sees the raised count too and looks in the current table.
+//! docs/decisions/0001-index.md tells why it grows by quarters.
+
+mod bucket;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::hash::{KeyHash, Slot};
+use crate::index::bucket::Bucket;
+use crate::limits::SLOT_BITS;
+use crate::memory::{Line, Lines, prefetch};
+use crate::record::Location;
+
+pub(crate) use crate::index::bucket::BUCKET_SLOTS;
+
+/// Lines that a key may be in, from its home on: what a lookup reads at most.
+const PROBE_LINES: u64 = 8;
+/// Lines that an insertion looks through for a free place.
+const SEARCH_LINES: u64 = 512;
+/// Tables that one index can grow through; see `next_size`.
+const TABLES_MAX: usize = 128;
+/// Smallest table.
+const BUCKETS_MIN: u64 = 64;
+/// Keys per bucket at which the index grows: 6 of 7.
+const LOAD_PER_BUCKET: u64 = 6;
+/// `Table::moved` of a table that has no older one beside it.
+const ALL_MOVED: u64 = u64::MAX;
+
+/// One array of buckets.
+struct Table {
+    lines: Lines,
+    buckets: u64,
+    /// First home bucket of the older table that is not here yet.
+    moved: AtomicU64,
+}
+
+impl Table {
+    fn zeroed(buckets: u64, moved: u64) -> std::io::Result<Self> {
+        let lines = Lines::zeroed((buckets + PROBE_LINES) as usize)?;
+        Ok(Self { lines, buckets, moved: AtomicU64::new(moved) })
+    }
+
+    #[inline]
+    fn line(&self, number: u64) -> &Line {
+        &self.lines.as_slice()[number as usize]
+    }
+
+    #[inline]
+    fn bucket(&self, number: u64) -> Bucket<'_> {
+        Bucket(self.line(number))
+    }
+
+    /// Visits the places that may hold a key of this home and tag until `accept` takes one.
+    #[inline]
+    fn search<R>(
+        &self,
+        home: u64,
+        tag: u32,
+        accept: &mut impl FnMut(Location) -> Option<R>,
+    ) -> Option<(R, u64, usize)> {
+        for number in home..home + PROBE_LINES {
+            let bucket = self.bucket(number);
+            for place in 0..BUCKET_SLOTS {
+                if let Some(location) = bucket.location_if(place, tag)
+                    && let Some(found) = accept(location)
+                {
+                    return Some((found, number, place));
+                }
+            }
+            if bucket.passed_by() == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Puts a word into the first free place from `home` on. When that is out of a reader's reach, keys in between
+    /// are moved towards it until a place in reach is free (hopscotch hashing, Herlihy et al., DISC'08).
+    fn insert(&self, hash: KeyHash, location: Location, read: &impl Fn(Location) -> KeyHash) -> bool {
+        let home = hash.bucket(self.buckets);
+        let end = (home + SEARCH_LINES).min(self.buckets + PROBE_LINES);
+        let mut free = (home..end).find_map(|number| Some((number, self.bucket(number).free_place()?)));
+        while let Some((number, place)) = free {
+            if number < home + PROBE_LINES {
+                (home..number).for_each(|passed| self.bucket(passed).add_passed());
+                self.bucket(number).store(place, hash.tag(), location);
+                return true;
+            }
+            free = self.free_earlier(number, place, read);
+        }
+        false
+    }
+
+    /// Moves a key from one of the lines before `number` to the free place there, and so frees its former place.
+    /// Readers go through the lines upwards: they see the key in the one or in the other.
+    fn free_earlier(
+        &self,
+        number: u64,
+        place: usize,
+        read: &impl Fn(Location) -> KeyHash,
+    ) -> Option<(u64, usize)> {
+        for earlier in number + 1 - PROBE_LINES..number {
+            for from in 0..BUCKET_SLOTS {
+                let Some(location) = self.bucket(earlier).location(from) else { continue };
+                let hash = read(location);
+                if hash.bucket(self.buckets) + PROBE_LINES <= number {
+                    continue;
+                }
+                (earlier..number).for_each(|passed| self.bucket(passed).add_passed());
+                self.bucket(number).store(place, hash.tag(), location);
+                self.bucket(earlier).clear(from);
+                return Some((earlier, from));
+            }
+        }
+        None
+    }
+
+    /// Clears a place whose key has this home.
+    fn remove(&self, home: u64, number: u64, place: usize) {
+        self.bucket(number).clear(place);
+        for passed in home..number {
+            self.bucket(passed).sub_passed();
+        }
+    }
+}
+
+/// The part that readers see.
+pub(crate) struct IndexShared {
+    tables: Box<[OnceLock<Table>]>,
+    current: AtomicU32,
+}
+
+impl IndexShared {
+    /// An empty index of the smallest size.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let tables: Box<[OnceLock<Table>]> = (0..TABLES_MAX).map(|_| OnceLock::new()).collect();
+        let smallest = Table::zeroed(BUCKETS_MIN, ALL_MOVED)?;
+        assert!(tables[0].set(smallest).is_ok(), "the first table is set once");
+        Ok(Self { tables, current: AtomicU32::new(0) })
+    }
+
+    #[inline]
+    fn table(&self, number: u32) -> &Table {
+        self.tables[number as usize].get().expect("a table is made before its number is published")
+    }
+
+    #[inline]
+    fn current(&self) -> (u32, &Table) {
+        let number = self.current.load(Ordering::Acquire);
+        (number, self.table(number))
+    }
+
+    /// Starts loading the home line of `hash`.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: KeyHash) {
+        let (_, table) = self.current();
+        prefetch(std::ptr::from_ref(table.line(hash.bucket(table.buckets))));
+    }
+
+    /// The first location that `accept` takes among those whose tag fits. One line for most keys.
+    #[inline]
+    pub(crate) fn find<R>(&self, hash: KeyHash, mut accept: impl FnMut(Location) -> Option<R>) -> Option<R> {
+        loop {
+            let (number, table) = self.current();
+            if table.moved.load(Ordering::Acquire) != ALL_MOVED {
+                let older = self.table(number - 1);
+                let home = hash.bucket(older.buckets);
+                if home >= table.moved.load(Ordering::Acquire) {
+                    if let Some((found, ..)) = older.search(home, hash.tag(), &mut accept) {
+                        return Some(found);
+                    }
+                    if home >= table.moved.load(Ordering::Acquire) {
+                        return None;
+                    }
+                }
+            }
+            if let Some((found, ..)) = table.search(hash.bucket(table.buckets), hash.tag(), &mut accept) {
+                return Some(found);
+            }
+            if self.current.load(Ordering::Acquire) == number {
+                return None;
+            }
+        }
+    }
+}
+
+/// Where the owner found a key; good until the index next changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    table: u32,
+    home: u64,
+    number: u64,
+    place: usize,
+    pub(crate) location: Location,
+}
+
+/// The owner's side. It does not hold the shared part; the shard passes it in.
+pub(crate) struct Index {
+    keys: u64,
+    /// Bytes of all tables that are in use.
+    bytes: u64,
+}
+
+/// Why the index could not take a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Index {
+    pub(crate) fn new() -> Self {
+        Self { keys: 0, bytes: table_bytes(BUCKETS_MIN) }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn buckets(&self, shared: &IndexShared) -> u64 {
+        shared.current().1.buckets
+    }
+
+    pub(crate) fn is_growing(&self, shared: &IndexShared) -> bool {
+        shared.current().1.moved.load(Ordering::Relaxed) != ALL_MOVED
+    }
+
+    /// The table and home bucket where a key of this hash lives at present.
+    fn home<'s>(&self, shared: &'s IndexShared, hash: KeyHash) -> (u32, &'s Table, u64) {
+        let (number, table) = shared.current();
+        let moved = table.moved.load(Ordering::Relaxed);
+        if moved != ALL_MOVED {
+            let older = shared.table(number - 1);
+            let home = hash.bucket(older.buckets);
+            if home >= moved {
+                return (number - 1, older, home);
+            }
+        }
+        (number, table, hash.bucket(table.buckets))
+    }
+
+    /// The place of the key that `accept` recognises.
+    pub(crate) fn find(
+        &self,
+        shared: &IndexShared,
+        hash: KeyHash,
+        mut accept: impl FnMut(Location) -> bool,
+    ) -> Option<Place> {
+        let (table_number, table, home) = self.home(shared, hash);
+        let mut recognise = |location| accept(location).then_some(location);
+        let (location, number, place) = table.search(home, hash.tag(), &mut recognise)?;
+        Some(Place { table: table_number, home, number, place, location })
+    }
+
+    /// Adds a key that is not there; `read` tells the hash of the key at a location. Afterwards the caller calls `grow` some steps.
+    pub(crate) fn insert(
+        &mut self,
+        shared: &IndexShared,
+        hash: KeyHash,
+        location: Location,
+        read: impl Fn(Location) -> KeyHash,
+    ) -> Result<(), Full> {
+        let (_, table, _) = self.home(shared, hash);
+        if !table.insert(hash, location, &read) {
+            return Err(Full);
+        }
+        self.keys += 1;
+        Ok(())
+    }
+
+    /// Some key in the home bucket of `hash`: what has to go when the lines behind it are full.
+    pub(crate) fn neighbour(&self, shared: &IndexShared, hash: KeyHash) -> Option<Location> {
+        let (_, table, home) = self.home(shared, hash);
+        (0..BUCKET_SLOTS).find_map(|place| table.bucket(home).location(place))
+    }
+
+    /// Points a key that is there to its newer record. Readers see one or the other.
+    pub(crate) fn replace(&mut self, shared: &IndexShared, place: Place, location: Location) {
+        shared.table(place.table).bucket(place.number).replace(place.place, location);
+    }
+
+    /// Takes a key out.
+    pub(crate) fn remove(&mut self, shared: &IndexShared, place: Place) {
+        shared.table(place.table).remove(place.home, place.number, place.place);
+        self.keys -= 1;
+    }
+
+    /// Remembers that a key of this hash was evicted.
+    pub(crate) fn remember_ghost(&self, shared: &IndexShared, hash: KeyHash) {
+        let (_, table, home) = self.home(shared, hash);
+        table.bucket(home).push_ghost(hash);
+    }
+
+    /// Whether a key of this hash was evicted lately; it is forgotten by the question.
+    pub(crate) fn take_ghost(&self, shared: &IndexShared, hash: KeyHash) -> bool {
+        let (_, table, home) = self.home(shared, hash);
+        table.bucket(home).take_ghost(hash)
+    }
+
+    /// Bytes that the next larger table would take, when the load asks for one.
+    pub(crate) fn wants_bytes(&self, shared: &IndexShared, small_bytes: u64) -> Option<u64> {
+        let (number, table) = shared.current();
+        let is_due = self.keys > table.buckets * LOAD_PER_BUCKET
+            && table.moved.load(Ordering::Relaxed) == ALL_MOVED
+            && (number as usize) + 1 < TABLES_MAX;
+        is_due.then(|| table_bytes(next_size(table.buckets, small_bytes)))
+    }
+
+    /// Bytes of the table that will be wanted next, once the load is near; nothing while the index grows.
+    pub(crate) fn next_table_bytes(&self, shared: &IndexShared, small_bytes: u64) -> u64 {
+        let (_, table) = shared.current();
+        let is_near = self.keys > table.buckets * (LOAD_PER_BUCKET - 1);
+        if !is_near || self.is_growing(shared) {
+            return 0;
+        }
+        table_bytes(next_size(table.buckets, small_bytes))
+    }
+
+    /// Makes the next larger table, whose memory the caller has set aside.
+    pub(crate) fn start_growth(&mut self, shared: &IndexShared, small_bytes: u64) -> std::io::Result<()> {
+        let (number, table) = shared.current();
+        let buckets = next_size(table.buckets, small_bytes);
+        let larger = Table::zeroed(buckets, 0)?;
+        assert!(shared.tables[number as usize + 1].set(larger).is_ok(), "a table is made once");
+        shared.current.store(number + 1, Ordering::Release);
+        self.bytes += table_bytes(buckets);
+        Ok(())
+    }
+
+    /// Moves up to `homes` home buckets to the current table. `read` tells the hash of the key at a location, after
+    /// `expect` announced it. Returns the bytes of the older table when that was the last of it: the caller retires
+    /// it and later calls `release_older`. A key that finds no place goes to `lost`.
+    pub(crate) fn grow(
+        &mut self,
+        shared: &IndexShared,
+        homes: u64,
+        expect: impl Fn(Location),
+        read: impl Fn(Location) -> KeyHash,
+        mut lost: impl FnMut(Location),
+    ) -> Option<u64> {
+        let (number, table) = shared.current();
+        let from = table.moved.load(Ordering::Relaxed);
+        if from == ALL_MOVED {
+            return None;
+        }
+        let older = shared.table(number - 1);
+        let to = (from + homes).min(older.buckets);
+        for home in from..to {
+            (0..BUCKET_SLOTS).filter_map(|place| older.bucket(home).location(place)).for_each(&expect);
+        }
+        for home in from..to {
+            self.move_home(older, table, home, &read, &mut lost);
+        }
+        if to < older.buckets {
+            return None;
+        }
+        table.moved.store(ALL_MOVED, Ordering::Release);
+        let bytes = table_bytes(older.buckets);
+        self.bytes -= bytes;
+        Some(bytes)
+    }
+
+    fn move_home(
+        &mut self,
+        older: &Table,
+        table: &Table,
+        home: u64,
+        read: &impl Fn(Location) -> KeyHash,
+        lost: &mut impl FnMut(Location),
+    ) {
+        let mut taken = [(0u64, 0usize); (PROBE_LINES as usize) * BUCKET_SLOTS];
+        let mut taken_len = 0;
+        for number in home..home + PROBE_LINES {
+            let bucket = older.bucket(number);
+            for place in 0..BUCKET_SLOTS {
+                let Some(location) = bucket.location(place) else { continue };
+                let hash = read(location);
+                if hash.bucket(older.buckets) != home {
+                    continue;
+                }
+                if !table.insert(hash, location, read) {
+                    self.keys -= 1;
+                    lost(location);
+                }
+                taken[taken_len] = (number, place);
+                taken_len += 1;
+            }
+            if bucket.passed_by() == 0 {
+                break;
+            }
+        }
+        let ratio_home = (u128::from(home) * u128::from(table.buckets) / u128::from(older.buckets)) as u64;
+        older.bucket(home).copy_ghosts(table.bucket(ratio_home));
+        table.moved.store(home + 1, Ordering::Release);
+        for &(number, place) in &taken[..taken_len] {
+            older.remove(home, number, place);
+        }
+    }
+
+    /// Gives the outgrown table's memory back, once no reader can be in it.
+    pub(crate) fn release_older(&self, shared: &IndexShared) {
+        let (number, _) = shared.current();
+        for older in 0..number {
+            if !(self.is_growing(shared) && older + 1 == number) {
+                shared.table(older).lines.decommit();
+            }
+        }
+    }
+
+    /// Visits the keys whose home bucket holds `from` and returns the first hash of the next home, or `None` at the
+    /// end. A cursor that only keeps a hash stays valid while the index grows.
+    pub(crate) fn visit_home(
+        &self,
+        shared: &IndexShared,
+        from: KeyHash,
+        read: impl Fn(Location) -> KeyHash,
+        mut visit: impl FnMut(KeyHash, Location),
+    ) -> Option<KeyHash> {
+        let (_, table, home) = self.home(shared, from);
+        for number in home..home + PROBE_LINES {
+            let bucket = table.bucket(number);
+            for location in (0..BUCKET_SLOTS).filter_map(|place| bucket.location(place)) {
+                let hash = read(location);
+                if hash.bucket(table.buckets) == home && hash >= from {
+                    visit(hash, location);
+                }
+            }
+            if bucket.passed_by() == 0 {
+                break;
+            }
+        }
+        first_hash(home + 1, table.buckets)
+    }
+
+    /// Keys, living or not yet swept.
+    pub(crate) fn keys(&self) -> u64 {
+        self.keys
+    }
+}
+
+/// First hash of a slot.
+pub(crate) fn slot_start(slot: Slot) -> KeyHash {
+    KeyHash(u64::from(slot.0) << (64 - SLOT_BITS))
+}
+
+/// The smallest hash whose bucket is `bucket`, or `None` past the last.
+fn first_hash(bucket: u64, buckets: u64) -> Option<KeyHash> {
+    if bucket >= buckets {
+        return None;
+    }
+    let scaled = u128::from(bucket) << 64;
+    Some(KeyHash(scaled.div_ceil(u128::from(buckets)) as u64))
+}
+
+/// Memory of a table.
+pub(crate) fn table_bytes(buckets: u64) -> u64 {
+    (buckets + PROBE_LINES) * size_of::<Line>() as u64
+}
+
+/// A small table doubles; a large one grows by a quarter, so that little of it stands empty.
+fn next_size(buckets: u64, small_bytes: u64) -> u64 {
+    if table_bytes(buckets) < small_bytes { buckets * 2 } else { buckets + buckets / 4 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_hash_is_the_first_of_its_bucket() {
+        for buckets in [64u64, 65, 80, 1000, 12_345_677] {
+            for bucket in [1, 2, 63, buckets / 2, buckets - 1] {
+                let first = first_hash(bucket, buckets).expect("inside");
+                assert_eq!(first.bucket(buckets), bucket);
+                assert_eq!(KeyHash(first.0 - 1).bucket(buckets), bucket - 1);
+            }
+            assert!(first_hash(buckets, buckets).is_none());
+        }
+    }
+
+    /// Locations stand for themselves: the hash of location n is spread(n).
+    fn spread(location: Location) -> KeyHash {
+        KeyHash(
+            location
+                .to_bits()
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(17)
+                .wrapping_mul(0xd6e8_feb8_6659_fd93),
+        )
+    }
+
+    #[test]
+    fn keys_survive_growth_and_removal() {
+        let shared = IndexShared::new().expect("memory");
+        let mut index = Index::new();
+        let place = |n: u64| Location::from_offset(n * 8);
+        for n in 1..=20_000u64 {
+            let location = place(n);
+            index.insert(&shared, spread(location), location, spread).expect("room");
+            if index.wants_bytes(&shared, 0).is_some() {
+                index.start_growth(&shared, 16 * 1024).expect("memory");
+            }
+            index.grow(&shared, 2, |_| (), spread, |_| panic!("lost a key"));
+            if n % 3 == 0 {
+                let gone = place(n / 3);
+                let found = index.find(&shared, spread(gone), |l| l == gone).expect("still there");
+                index.remove(&shared, found);
+            }
+        }
+        for n in 1..=20_000u64 {
+            let location = place(n);
+            let found = shared.find(spread(location), |l| (l == location).then_some(l));
+            assert_eq!(found.is_some(), n > 6_666, "key {n}");
+        }
+        let mut visited = 0;
+        let mut at = Some(KeyHash(0));
+        let mut last = KeyHash(0);
+        while let Some(from) = at {
+            at = index.visit_home(&shared, from, spread, |hash, _| {
+                visited += 1;
+                last = last.max(hash);
+            });
+        }
+        assert_eq!(visited, index.keys());
+    }
+}

@@ -1,0 +1,206 @@
+//! Raw memory: one reserved mapping for all records, and zeroed cache lines for the index.
+//!
+//! No domain word in here: offsets, lengths, atomics. This module, the bucket view and the record view on top of
+//! it hold all `unsafe` of the engine. Callers of the unsafe functions owe these numbered clauses:
+//!
+//! 1. *Range*: `offset + len` lies inside the mapping.
+//! 2. *Alignment*: an atomic of n bytes sits at a multiple of n.
+//! 3. *Published*: the bytes were filled by the owner before their place was made known with a release store, are
+//!    never written as plain bytes again, and are not handed out anew while the borrow lives (see `turn.rs`).
+//! 4. *Reserved*: the bytes belong to the one owner and no place inside them is known to anybody else.
+//! 5. *Unused*: nobody reads or writes the bytes, and nobody will before they are reserved again.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+
+/// Bytes of a page; memory is committed and given back in these.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+
+/// Proof of clause 5 for a range. Only the pool makes it, for slabs and runs that it holds between two owners.
+pub(crate) struct Vacant {
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Proof of clauses 1 and 4 for a range: the owner's slab set it aside and nobody knows of it. Consumed by
+/// `record::publish`.
+pub(crate) struct Reservation {
+    pub(crate) offset: u64,
+    pub(crate) bytes: usize,
+}
+
+/// One anonymous mapping, reserved but not committed: a page costs memory from its first write on.
+pub(crate) struct Arena {
+    map: MmapRaw,
+    bytes: u64,
+}
+
+impl Arena {
+    /// Reserves `bytes`. With `huge` the kernel is asked to back it with huge pages.
+    pub(crate) fn reserve(bytes: u64, huge: bool) -> io::Result<Self> {
+        let len = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let map = MmapRaw::from(MmapOptions::new().len(len).no_reserve_swap().map_anon()?);
+        if huge {
+            map.advise(Advice::HugePage)?;
+        }
+        Ok(Self { map, bytes })
+    }
+
+    /// Length of the mapping.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// # Safety
+    /// Clause 1.
+    #[inline]
+    unsafe fn pointer(&self, offset: u64, len: usize) -> *mut u8 {
+        debug_assert!(offset + len as u64 <= self.bytes, "clause 1: {offset} + {len} past {}", self.bytes);
+        // SAFETY: the caller grants clause 1, so the result stays inside the one mapping.
+        unsafe { self.map.as_mut_ptr().add(offset as usize) }
+    }
+
+    /// An atomic byte of a record.
+    ///
+    /// # Safety
+    /// Clauses 1 and 3 (3 without "never written": only through atomics).
+    #[inline]
+    pub(crate) unsafe fn byte(&self, offset: u64) -> &AtomicU8 {
+        // SAFETY: clause 1 gives a valid pointer, clause 3 keeps plain writes away; a byte is always aligned.
+        unsafe { AtomicU8::from_ptr(self.pointer(offset, 1)) }
+    }
+
+    /// An atomic word of a record.
+    ///
+    /// # Safety
+    /// Clauses 1, 2 and 3 (3 without "never written": only through atomics).
+    #[inline]
+    #[allow(clippy::cast_ptr_alignment)]
+    pub(crate) unsafe fn word32(&self, offset: u64) -> &AtomicU32 {
+        debug_assert!(offset.is_multiple_of(4), "clause 2");
+        // SAFETY: the caller grants clauses 1 to 3.
+        unsafe { AtomicU32::from_ptr(self.pointer(offset, 4).cast()) }
+    }
+
+    /// An atomic double word of a record.
+    ///
+    /// # Safety
+    /// Clauses 1, 2 and 3 (3 without "never written": only through atomics).
+    #[inline]
+    #[allow(clippy::cast_ptr_alignment)]
+    pub(crate) unsafe fn word64(&self, offset: u64) -> &AtomicU64 {
+        debug_assert!(offset.is_multiple_of(8), "clause 2");
+        // SAFETY: the caller grants clauses 1 to 3.
+        unsafe { AtomicU64::from_ptr(self.pointer(offset, 8).cast()) }
+    }
+
+    /// Immutable bytes.
+    ///
+    /// # Safety
+    /// Clauses 1 and 3, for as long as the borrow lives.
+    #[inline]
+    pub(crate) unsafe fn published(&self, offset: u64, len: usize) -> &[u8] {
+        // SAFETY: clause 1 makes the range valid, clause 3 makes it unchanging.
+        unsafe { std::slice::from_raw_parts(self.pointer(offset, len), len) }
+    }
+
+    /// Bytes to fill.
+    ///
+    /// # Safety
+    /// Clauses 1 and 4, for as long as the borrow lives.
+    #[inline]
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn reserved(&self, offset: u64, len: usize) -> &mut [u8] {
+        // SAFETY: clause 1 makes the range valid, clause 4 makes this borrow the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(offset, len), len) }
+    }
+
+    /// Gives the pages of a range back to the kernel; their content reads as zeros afterwards. One system call.
+    pub(crate) fn decommit(&self, vacant: Vacant) {
+        let Vacant { offset, bytes } = vacant;
+        assert!(offset.is_multiple_of(PAGE_BYTES) && offset + bytes <= self.bytes, "clause 1");
+        // SAFETY: `Vacant` stands for clause 5: nobody looks at the bytes that turn to zeros.
+        let given = unsafe {
+            self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset as usize, bytes as usize)
+        };
+        given.expect("the kernel takes back pages of a private anonymous mapping");
+    }
+
+    /// Starts loading the line at `offset`; any value is harmless.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u64) {
+        prefetch(self.map.as_ptr().wrapping_add(offset as usize));
+    }
+}
+
+/// Eight words that share a cache line.
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [AtomicU64; 8]);
+
+const _: () = assert!(size_of::<Line>() == 64, "a bucket is one cache line");
+
+/// Zeroed lines in a mapping of their own, so that they cost memory only where they are touched.
+pub(crate) struct Lines {
+    map: MmapRaw,
+    count: usize,
+}
+
+impl Lines {
+    /// `count` lines of zeros.
+    pub(crate) fn zeroed(count: usize) -> io::Result<Self> {
+        let map =
+            MmapRaw::from(MmapOptions::new().len(count * size_of::<Line>()).no_reserve_swap().map_anon()?);
+        Ok(Self { map, count })
+    }
+
+    /// All lines.
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[Line] {
+        // SAFETY: the mapping is page-aligned, zeroed, `count` lines long and lives as long as `self`; zeros are
+        // valid atomics, and every access to it goes through them.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.count) }
+    }
+
+    /// Gives the memory back while the lines stay readable as zeros: what a table does once it is outgrown.
+    pub(crate) fn decommit(&self) {
+        // SAFETY: the lines are atomics; zeros appear in them as if they had been stored.
+        let given = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        given.expect("the kernel takes back pages of a private anonymous mapping");
+    }
+}
+
+/// Zeroed counters, one per slab, in a mapping of their own.
+pub(crate) struct Words {
+    map: MmapRaw,
+    count: usize,
+}
+
+impl Words {
+    /// `count` words of zero.
+    pub(crate) fn zeroed(count: usize) -> io::Result<Self> {
+        let map = MmapRaw::from(MmapOptions::new().len(count * 4).no_reserve_swap().map_anon()?);
+        Ok(Self { map, count })
+    }
+
+    /// All words.
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[AtomicU32] {
+        // SAFETY: as for `Lines::as_slice`.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.count) }
+    }
+}
+
+/// Starts loading the cache line of `place`. Never faults.
+#[inline]
+pub(crate) fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint; it has no effect that the program can see, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}

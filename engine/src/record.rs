@@ -1,0 +1,510 @@
+//! The record: the same bytes in memory, on a link and in a file.
+//!
+//! ```text
+//!  0        8         12        16          20     24      25     26     27     28
+//! +--------+---------+---------+-----------+------+-------+------+------+------+- - - - -+- - - -+-----+-------+
+//! | version| expiry  | access  | value len | crc  | key   | kind | token| zero | flags   | cas   | key | value |
+//! | u64    | u32 (a) | u32 (a) | u32       | u32  | len u8| u8   | u8(a)| u8   | u32 (o) | u64(o)|     |       |
+//! +--------+---------+---------+-----------+------+-------+------+------+------+- - - - -+- - - -+-----+-------+
+//! ```
+//!
+//! Little-endian, at a multiple of 8 bytes, padded to one. (a): changed in place through atomics; everything else
+//! never changes after publication and is what the CRC32C covers. (o): there only when its bit in `kind` is set.
+//!
+//! ```text
+//! access   31 30 | 29 28     | 27      | 26 ........ 0                    token   7 .. 2 | 1     | 0
+//!          zero  | frequency | fetched | last access, seconds mod 2^27            zero   | taken | stale
+//! kind     7 .. 6 | 5       | 4         | 3 .. 0
+//!          zero   | has cas | has flags | value 0, tombstone 1, touch 2, flush 3
+//! ```
+#![allow(unsafe_code)]
+
+use std::sync::atomic::Ordering;
+
+use crate::hash::KeyHash;
+use crate::memory::{Arena, Reservation};
+use crate::time::{Expiry, Seconds};
+use crate::version::Version;
+
+/// Bytes before the optional fields.
+pub(crate) const HEADER_BYTES: usize = 28;
+/// Records start at multiples of this.
+pub(crate) const RECORD_ALIGN: usize = 8;
+
+const EXPIRY_AT: u64 = 8;
+const ACCESS_AT: u64 = 12;
+const VALUE_LEN_AT: u64 = 16;
+const CRC_AT: u64 = 20;
+const SHAPE_AT: u64 = 24;
+const TOKEN_AT: u64 = 26;
+
+const HAS_FLAGS: u8 = 1 << 4;
+const HAS_CAS: u8 = 1 << 5;
+const KIND_MASK: u8 = 0x0f;
+
+const ACCESS_SECONDS_MASK: u32 = (1 << 27) - 1;
+const ACCESS_FETCHED: u32 = 1 << 27;
+const ACCESS_FREQUENCY_SHIFT: u32 = 28;
+/// Frequency saturates here (S3-FIFO, Yang et al., SOSP'23, section 4.2: two bits).
+pub(crate) const FREQUENCY_MAX: u32 = 3;
+
+pub(crate) const TOKEN_STALE: u8 = 1;
+pub(crate) const TOKEN_TAKEN: u8 = 2;
+
+const _: () = assert!(SHAPE_AT as usize + 4 == HEADER_BYTES);
+const _: () = assert!(ACCESS_FREQUENCY_SHIFT == ACCESS_FETCHED.trailing_zeros() + 1);
+
+/// What a record says about its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// It has this value.
+    Value = 0,
+    /// It was deleted.
+    Tombstone = 1,
+    /// Its expiry changed; the value is the version that it changed.
+    Touch = 2,
+    /// Everything up to the version in the value is gone; no key.
+    Flush = 3,
+}
+
+impl Kind {
+    fn of(byte: u8) -> Option<Self> {
+        Some(match byte & KIND_MASK {
+            0 => Kind::Value,
+            1 => Kind::Tombstone,
+            2 => Kind::Touch,
+            3 => Kind::Flush,
+            _ => return None,
+        })
+    }
+}
+
+/// Place of a published record in the arena, in units of 8 bytes; 40 bits, never zero.
+///
+/// A `Location` is the proof that [`RecordView::at`] asks for. It is made in two places only: by the owner's slab
+/// when a record is published there, and by a bucket from the word that the owner stored. Whoever holds one
+/// must let go of it before its reader's turn ends (the public API ties it to the reader's borrow), and an owner
+/// before it retires the slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Location(u64);
+
+impl Location {
+    /// Bits of a location.
+    pub(crate) const BITS: u32 = 40;
+
+    /// From the byte offset of a published record.
+    #[inline]
+    pub(crate) fn from_offset(offset: u64) -> Self {
+        debug_assert!(
+            offset != 0 && offset.is_multiple_of(RECORD_ALIGN as u64) && offset >> (Self::BITS + 3) == 0
+        );
+        Self(offset >> 3)
+    }
+
+    /// From the low bits of an index word that is not empty.
+    #[inline]
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits & ((1 << Self::BITS) - 1))
+    }
+
+    /// As the low bits of an index word.
+    #[inline]
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// Byte offset in the arena.
+    #[inline]
+    pub(crate) fn offset(self) -> u64 {
+        self.0 << 3
+    }
+}
+
+/// Sizes that decide where the parts of a record are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) key_len: usize,
+    pub(crate) value_len: usize,
+    pub(crate) has_flags: bool,
+    pub(crate) has_cas: bool,
+}
+
+impl Shape {
+    fn key_at(self) -> usize {
+        HEADER_BYTES + if self.has_flags { 4 } else { 0 } + if self.has_cas { 8 } else { 0 }
+    }
+
+    fn end(self) -> usize {
+        self.key_at() + self.key_len + self.value_len
+    }
+
+    /// Bytes in memory and on the wire, padding included.
+    pub(crate) fn total(self) -> usize {
+        self.end().next_multiple_of(RECORD_ALIGN)
+    }
+}
+
+/// Everything that a new record is made of. The value comes in up to two parts, so that append copies once.
+#[derive(Clone, Copy)]
+pub(crate) struct Draft<'a> {
+    pub(crate) version: Version,
+    pub(crate) expiry: Expiry,
+    pub(crate) access: u32,
+    pub(crate) token: u8,
+    pub(crate) kind: Kind,
+    pub(crate) flags: u32,
+    pub(crate) explicit_cas: Option<u64>,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: [&'a [u8]; 2],
+}
+
+impl Draft<'_> {
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            key_len: self.key.len(),
+            value_len: self.value[0].len() + self.value[1].len(),
+            has_flags: self.flags != 0,
+            has_cas: self.explicit_cas.is_some(),
+        }
+    }
+
+    /// Writes the record's bytes; `bytes` is exactly `shape().total()` long.
+    pub(crate) fn fill(&self, bytes: &mut [u8]) {
+        let shape = self.shape();
+        assert_eq!(bytes.len(), shape.total(), "a record fills what was reserved for it");
+        bytes[0..8].copy_from_slice(&self.version.0.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.expiry.to_bits().to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.access.to_le_bytes());
+        bytes[16..20].copy_from_slice(&(shape.value_len as u32).to_le_bytes());
+        bytes[24] = shape.key_len as u8;
+        bytes[25] = self.kind as u8
+            | if shape.has_flags { HAS_FLAGS } else { 0 }
+            | if shape.has_cas { HAS_CAS } else { 0 };
+        bytes[26] = self.token;
+        bytes[27] = 0;
+        let mut at = HEADER_BYTES;
+        if shape.has_flags {
+            bytes[at..at + 4].copy_from_slice(&self.flags.to_le_bytes());
+            at += 4;
+        }
+        if let Some(cas) = self.explicit_cas {
+            bytes[at..at + 8].copy_from_slice(&cas.to_le_bytes());
+            at += 8;
+        }
+        for part in [self.key, self.value[0], self.value[1]] {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        bytes[at..].fill(0);
+        let crc =
+            checksum(self.version, shape.value_len as u32, bytes[24], bytes[25], &bytes[HEADER_BYTES..at]);
+        bytes[20..24].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// Writes a record where the owner reserved room for it. Others learn of it when its location is stored in a bucket.
+pub(crate) fn publish(arena: &Arena, room: Reservation, draft: &Draft<'_>) -> Location {
+    // SAFETY: a reservation stands for clauses 1 and 4, and it is consumed here.
+    draft.fill(unsafe { arena.reserved(room.offset, room.bytes) });
+    Location::from_offset(room.offset)
+}
+
+/// CRC32C over the immutable bytes: version, value length, key length, kind, then all that follows the header.
+fn checksum(version: Version, value_len: u32, key_len: u8, kind: u8, rest: &[u8]) -> u32 {
+    let mut fixed = [0u8; 14];
+    fixed[0..8].copy_from_slice(&version.0.to_le_bytes());
+    fixed[8..12].copy_from_slice(&value_len.to_le_bytes());
+    fixed[12] = key_len;
+    fixed[13] = kind;
+    crc32c::crc32c_append(crc32c::crc32c(&fixed), rest)
+}
+
+/// The access word of a record stored at `now`, with a frequency.
+#[inline]
+pub(crate) fn access_word(now: Seconds, fetched: bool, frequency: u32) -> u32 {
+    (now.0 & ACCESS_SECONDS_MASK)
+        | if fetched { ACCESS_FETCHED } else { 0 }
+        | frequency.min(FREQUENCY_MAX) << ACCESS_FREQUENCY_SHIFT
+}
+
+/// A published record in the arena.
+#[derive(Clone, Copy)]
+pub(crate) struct RecordView<'a> {
+    arena: &'a Arena,
+    offset: u64,
+}
+
+impl<'a> RecordView<'a> {
+    /// The record at `location`; see [`Location`] for why this needs no more proof.
+    #[inline]
+    pub(crate) fn at(arena: &'a Arena, location: Location) -> Self {
+        Self { arena, offset: location.offset() }
+    }
+
+    #[inline]
+    pub(crate) fn location(self) -> Location {
+        Location::from_offset(self.offset)
+    }
+
+    #[inline]
+    fn load32(self, at: u64) -> u32 {
+        // SAFETY: the location was published (3), so a whole header lies there (1), 8-aligned (2).
+        unsafe { self.arena.word32(self.offset + at) }.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn store32(self, at: u64, word: u32) {
+        // SAFETY: as for `load32`; only the two mutable words are ever stored to.
+        unsafe { self.arena.word32(self.offset + at) }.store(word, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn version(self) -> Version {
+        // SAFETY: clauses 1 to 3 hold for a published location.
+        Version(unsafe { self.arena.word64(self.offset) }.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn expiry(self) -> Expiry {
+        Expiry::from_bits(self.load32(EXPIRY_AT))
+    }
+
+    /// Only the owner calls this.
+    #[inline]
+    pub(crate) fn set_expiry(self, expiry: Expiry) {
+        self.store32(EXPIRY_AT, expiry.to_bits());
+    }
+
+    #[inline]
+    pub(crate) fn access(self) -> u32 {
+        self.load32(ACCESS_AT)
+    }
+
+    /// Only the owner calls this; a reader's mark may overwrite it, which is harmless.
+    pub(crate) fn set_access(self, access: u32) {
+        self.store32(ACCESS_AT, access);
+    }
+
+    #[inline]
+    pub(crate) fn fetched(self) -> bool {
+        self.access() & ACCESS_FETCHED != 0
+    }
+
+    #[inline]
+    pub(crate) fn frequency(self) -> u32 {
+        self.access() >> ACCESS_FREQUENCY_SHIFT & FREQUENCY_MAX
+    }
+
+    #[inline]
+    pub(crate) fn idle_seconds(self, now: Seconds) -> u32 {
+        now.0.wrapping_sub(self.access()) & ACCESS_SECONDS_MASK
+    }
+
+    /// Counts an access. Racing readers may lose one of two increments, which is harmless.
+    #[inline]
+    pub(crate) fn mark_access(self, now: Seconds) {
+        let before = self.access();
+        let frequency = (before >> ACCESS_FREQUENCY_SHIFT & FREQUENCY_MAX) + 1;
+        let latest = access_word(now, true, frequency);
+        if latest != before {
+            self.store32(ACCESS_AT, latest);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn token(self) -> u8 {
+        // SAFETY: clauses 1 and 3 hold for a published location.
+        unsafe { self.arena.byte(self.offset + TOKEN_AT) }.load(Ordering::Relaxed)
+    }
+
+    /// True for the one caller that turned the token from free to taken.
+    #[inline]
+    pub(crate) fn take_token(self) -> bool {
+        // SAFETY: clauses 1 and 3 hold for a published location.
+        let token = unsafe { self.arena.byte(self.offset + TOKEN_AT) };
+        token.load(Ordering::Relaxed) & TOKEN_TAKEN == 0
+            && token.fetch_or(TOKEN_TAKEN, Ordering::AcqRel) & TOKEN_TAKEN == 0
+    }
+
+    #[inline]
+    pub(crate) fn shape(self) -> Shape {
+        let [key_len, kind] = self.key_len_and_kind();
+        Shape {
+            key_len: usize::from(key_len),
+            value_len: self.load32(VALUE_LEN_AT) as usize,
+            has_flags: kind & HAS_FLAGS != 0,
+            has_cas: kind & HAS_CAS != 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn kind(self) -> Kind {
+        Kind::of(self.key_len_and_kind()[1]).expect("only known kinds are published")
+    }
+
+    /// The two immutable bytes beside the token, which has accesses of its own.
+    #[inline]
+    fn key_len_and_kind(self) -> [u8; 2] {
+        self.bytes(SHAPE_AT as usize, 2).try_into().expect("two bytes")
+    }
+
+    #[inline]
+    fn bytes(self, at: usize, len: usize) -> &'a [u8] {
+        // SAFETY: the callers stay inside the record's shape (1), past the mutable header (3).
+        unsafe { self.arena.published(self.offset + at as u64, len) }
+    }
+
+    #[inline]
+    pub(crate) fn flags(self) -> u32 {
+        if !self.shape().has_flags {
+            return 0;
+        }
+        u32::from_le_bytes(self.bytes(HEADER_BYTES, 4).try_into().expect("four bytes"))
+    }
+
+    /// The CAS unique: the one a client gave, else the version.
+    #[inline]
+    pub(crate) fn cas(self) -> u64 {
+        let shape = self.shape();
+        if !shape.has_cas {
+            return self.version().0;
+        }
+        u64::from_le_bytes(self.bytes(shape.key_at() - 8, 8).try_into().expect("eight bytes"))
+    }
+
+    #[inline]
+    pub(crate) fn explicit_cas(self) -> Option<u64> {
+        self.shape().has_cas.then(|| self.cas())
+    }
+
+    #[inline]
+    pub(crate) fn key(self) -> &'a [u8] {
+        let shape = self.shape();
+        self.bytes(shape.key_at(), shape.key_len)
+    }
+
+    #[inline]
+    pub(crate) fn value(self) -> &'a [u8] {
+        let shape = self.shape();
+        self.bytes(shape.key_at() + shape.key_len, shape.value_len)
+    }
+
+    #[inline]
+    pub(crate) fn total(self) -> usize {
+        self.shape().total()
+    }
+
+    #[inline]
+    pub(crate) fn hash(self) -> KeyHash {
+        KeyHash::of(self.key())
+    }
+
+    /// Whether the checksum still fits the bytes: what the scrubber and every receiver ask.
+    pub(crate) fn is_intact(self) -> bool {
+        let shape = self.shape();
+        let [key_len, kind] = self.key_len_and_kind();
+        let rest = self.bytes(HEADER_BYTES, shape.end() - HEADER_BYTES);
+        let crc = checksum(self.version(), shape.value_len as u32, key_len, kind, rest);
+        crc == self.load32(CRC_AT)
+    }
+
+    /// The record as a draft that makes the same record elsewhere.
+    pub(crate) fn draft(self) -> Draft<'a> {
+        Draft {
+            version: self.version(),
+            expiry: self.expiry(),
+            access: self.access(),
+            token: self.token(),
+            kind: self.kind(),
+            flags: self.flags(),
+            explicit_cas: self.explicit_cas(),
+            key: self.key(),
+            value: [self.value(), &[]],
+        }
+    }
+
+    /// Appends the record's bytes, mutable words as they stand.
+    pub(crate) fn copy_to(self, out: &mut Vec<u8>) {
+        let total = self.total();
+        out.reserve(total);
+        out.extend_from_slice(&self.version().0.to_le_bytes());
+        out.extend_from_slice(&self.expiry().to_bits().to_le_bytes());
+        out.extend_from_slice(&self.access().to_le_bytes());
+        out.extend_from_slice(&self.load32(VALUE_LEN_AT).to_le_bytes());
+        out.extend_from_slice(&self.load32(CRC_AT).to_le_bytes());
+        out.extend_from_slice(&self.key_len_and_kind());
+        out.extend_from_slice(&[self.token(), 0]);
+        out.extend_from_slice(self.bytes(HEADER_BYTES, total - HEADER_BYTES));
+    }
+}
+
+/// Why received bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Fewer bytes than the header or the lengths say.
+    #[error("record cut short: {have} bytes of {need}")]
+    Short {
+        /// Bytes that are there.
+        have: usize,
+        /// Bytes that the header asks for.
+        need: usize,
+    },
+    /// A kind that this version does not know.
+    #[error("unknown record kind {0}")]
+    Kind(u8),
+    /// A key length that the kind does not allow.
+    #[error("a key of {0} bytes")]
+    Key(usize),
+    /// The CRC32C does not fit.
+    #[error("checksum mismatch")]
+    Checksum,
+}
+
+/// A record that came from elsewhere, checked: from a link, a batch or a file.
+pub(crate) struct Received<'a> {
+    pub(crate) draft: Draft<'a>,
+    /// Bytes it takes of the input.
+    pub(crate) total: usize,
+}
+
+/// Checks the record at the start of `bytes`. Never panics, whatever the bytes.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, RecordError> {
+    if bytes.len() < HEADER_BYTES {
+        return Err(RecordError::Short { have: bytes.len(), need: HEADER_BYTES });
+    }
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let kind_byte = bytes[25];
+    let kind = Kind::of(kind_byte).filter(|_| kind_byte >> 6 == 0).ok_or(RecordError::Kind(kind_byte))?;
+    let shape = Shape {
+        key_len: usize::from(bytes[24]),
+        value_len: word(16) as usize,
+        has_flags: kind_byte & HAS_FLAGS != 0,
+        has_cas: kind_byte & HAS_CAS != 0,
+    };
+    if bytes.len() < shape.total() {
+        return Err(RecordError::Short { have: bytes.len(), need: shape.total() });
+    }
+    if (shape.key_len == 0) != (kind == Kind::Flush) || shape.key_len > crate::limits::KEY_BYTES_MAX {
+        return Err(RecordError::Key(shape.key_len));
+    }
+    let version = Version(long(0));
+    let rest = &bytes[HEADER_BYTES..shape.end()];
+    if checksum(version, word(16), bytes[24], kind_byte, rest) != word(20) {
+        return Err(RecordError::Checksum);
+    }
+    let key_at = shape.key_at();
+    let draft = Draft {
+        version,
+        expiry: Expiry::from_bits(word(8)),
+        access: word(12),
+        token: bytes[26] & (TOKEN_STALE | TOKEN_TAKEN),
+        kind,
+        flags: if shape.has_flags { word(HEADER_BYTES) } else { 0 },
+        explicit_cas: shape.has_cas.then(|| long(key_at - 8)),
+        key: &bytes[key_at..key_at + shape.key_len],
+        value: [&bytes[key_at + shape.key_len..shape.end()], &[]],
+    };
+    Ok(Received { draft, total: shape.total() })
+}
