@@ -15,6 +15,7 @@ use ringcache_engine::{Outcome, ShardId, StoreMode};
 
 use crate::limits::{
     KEPT_INPUT_STEP_BYTES, KEY_LINE_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX, LINE_BYTES_MIN,
+    LOOKUP_BATCH,
 };
 use crate::output::Output;
 use crate::protocol::line::{Command, Tokens};
@@ -24,11 +25,13 @@ use crate::reach::Reach;
 pub mod answers;
 pub mod exchange;
 pub mod lookups;
+#[cfg(test)]
+mod tests;
 
 pub use exchange::{Delivery, Exchange, Flow, KeyList};
 
 use answers::{Answers, Due, Verb};
-use lookups::{Lookup, Lookups, Reply, Sight};
+use lookups::{Lookup, Lookups, Reply, Room, Sight};
 
 /// What the worker should do next with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +120,7 @@ impl Session {
         if self.is_closing {
             return self.close();
         }
-        if self.kept.len() < self.needed {
+        if self.kept.is_empty() || self.kept.len() < self.needed {
             return Progress::Receive;
         }
         let mut kept = std::mem::take(&mut self.kept);
@@ -155,11 +158,12 @@ impl Session {
     fn run(&mut self, input: &[u8], reach: &mut Reach<'_>, output: &mut Output) -> (usize, Progress) {
         // The answers are lent to the commands, which never see the rest of the session.
         let mut answers = std::mem::take(&mut self.answers);
+        let mut room: Room<'_> = [const { None }; LOOKUP_BATCH];
         let mut x = Exchange {
             reach,
             output,
             answers: &mut answers,
-            lookups: Lookups::none(),
+            lookups: Lookups::new(&mut room),
             input_at: 0,
             unanswered: None,
         };

@@ -63,7 +63,7 @@ pub struct Exchange<'e, 'i, 'r> {
     /// Answers that wait for other workers.
     pub answers: &'e mut Answers,
     /// Reads that were parsed and not yet made.
-    pub lookups: Lookups<'i>,
+    pub lookups: Lookups<'e, 'i>,
     /// Where in the input the command begins that is being executed.
     pub input_at: usize,
     /// The first read of a batch that found the output full: parsing goes on there later.

@@ -13,6 +13,9 @@ use crate::protocol::{meta, text};
 use crate::reach::Reach;
 use crate::stats::Counters;
 
+/// A CAS unique that no record has: versions don't come so far, and with `-C` clients can't give any.
+const NO_CAS: u64 = u64::MAX;
+
 /// One read and how to answer it.
 #[derive(Clone, Copy)]
 pub struct Lookup<'i> {
@@ -69,23 +72,36 @@ impl<'r> Sight<'r> {
     }
 }
 
-/// A batch of lookups in the order of their commands. Lives on the stack for one call into a session.
-pub struct Lookups<'i> {
-    batch: [Lookup<'i>; LOOKUP_BATCH],
+impl Sight<'_> {
+    /// The CAS unique as clients see it.
+    #[inline]
+    pub fn shown(self, cas: u64) -> u64 {
+        if self.cas { cas } else { 0 }
+    }
+
+    /// What the engine is to compare with when a client asks for `cas`.
+    #[inline]
+    pub fn comparable(self, cas: u64) -> u64 {
+        if self.cas { cas } else { NO_CAS }
+    }
+}
+
+/// Room for a batch. It stands on the stack for one call into a session and is never moved: making it writes one
+/// word per lookup, moving it would copy them whole.
+pub type Room<'i> = [Option<Lookup<'i>>; LOOKUP_BATCH];
+
+/// A batch of lookups in the order of their commands.
+pub struct Lookups<'e, 'i> {
+    /// The first `count` are set.
+    batch: &'e mut Room<'i>,
     count: usize,
 }
 
-impl<'i> Lookups<'i> {
+impl<'e, 'i> Lookups<'e, 'i> {
     /// An empty batch.
     #[inline]
-    pub fn none() -> Self {
-        let unused = Lookup {
-            hash: KeyHash(0),
-            key: &[],
-            input_at: 0,
-            reply: Reply::Value { cas: false, last: false },
-        };
-        Self { batch: [unused; LOOKUP_BATCH], count: 0 }
+    pub fn new(room: &'e mut Room<'i>) -> Self {
+        Self { batch: room, count: 0 }
     }
 
     /// The batch has to be answered before another lookup is added.
@@ -98,7 +114,7 @@ impl<'i> Lookups<'i> {
     #[inline]
     pub fn add(&mut self, lookup: Lookup<'i>, reader: &Reader) {
         reader.prefetch(lookup.hash);
-        self.batch[self.count] = lookup;
+        self.batch[self.count] = Some(lookup);
         self.count += 1;
     }
 
@@ -106,14 +122,22 @@ impl<'i> Lookups<'i> {
     /// is full.
     #[inline]
     pub fn answer(&mut self, sight: Sight<'_>, output: &mut Output) -> Result<(), Lookup<'i>> {
-        let count = std::mem::take(&mut self.count);
-        let batch = &self.batch[..count];
-        if let [lookup] = batch {
-            answer_one(lookup, sight.reader.candidate(lookup.hash), sight, output);
-            return Ok(());
+        match std::mem::take(&mut self.count) {
+            0 => Ok(()),
+            1 => {
+                for lookup in self.batch.iter().take(1).flatten() {
+                    answer_one(lookup, sight.reader.candidate(lookup.hash), sight, output);
+                }
+                Ok(())
+            }
+            count => self.answer_many(count, sight, output),
         }
-        let mut candidates: [Option<Candidate<'_>>; LOOKUP_BATCH] = [None; LOOKUP_BATCH];
-        for (candidate, lookup) in candidates.iter_mut().zip(batch) {
+    }
+
+    fn answer_many(&self, count: usize, sight: Sight<'_>, output: &mut Output) -> Result<(), Lookup<'i>> {
+        let batch = self.batch[..count].iter().flatten();
+        let mut candidates: [Option<Candidate<'_>>; LOOKUP_BATCH] = [const { None }; LOOKUP_BATCH];
+        for (candidate, lookup) in candidates.iter_mut().zip(batch.clone()) {
             *candidate = Some(sight.reader.candidate(lookup.hash));
         }
         for (candidate, lookup) in candidates.into_iter().flatten().zip(batch) {

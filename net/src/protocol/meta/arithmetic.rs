@@ -69,9 +69,9 @@ fn arithmetic_of(flags: &Flags<'_>, decrement: bool, sight: Sight<'_>) -> Arithm
     Arithmetic {
         delta: flags.delta.unwrap_or(1),
         decrement,
-        // Zero means "no compare"; without CAS uniques nothing can be equal to one.
-        compare: flags.compare.filter(|&cas| cas != 0).map(|cas| if sight.cas { cas } else { 0 }),
-        explicit_cas: flags.explicit_cas,
+        // Zero means "no compare".
+        compare: flags.compared(sight).filter(|_| flags.compare != Some(0)),
+        explicit_cas: flags.given_cas(sight),
         create: flags.vivify.map(|exptime| {
             // Of T and N the later one on the line sets the expiry.
             let last = touch.filter(|_| flags.is_before(b'N', b'T'));
@@ -104,10 +104,15 @@ fn push_result(key: &Key<'_>, flags: &Flags<'_>, outcome: &Outcome, sight: Sight
     } else {
         output.push(b"HD");
     }
+    let mut is_touched = !flags.has(b'T');
     for token in flags.tokens() {
         match token[0] {
-            b't' => push_left(outcome.expiry.left(sight.now.seconds), output),
-            b'c' => push_number(b'c', if sight.cas { outcome.cas } else { 0 }, output),
+            b'T' => is_touched = true,
+            b't' => {
+                let expiry = if is_touched { outcome.expiry } else { outcome.expiry_before };
+                push_left(expiry.left(sight.now.seconds), output);
+            }
+            b'c' => push_number(b'c', sight.shown(outcome.cas), output),
             b'O' => push_token(token, output),
             b'k' => push_key(key, output),
             _ => {}

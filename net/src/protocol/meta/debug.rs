@@ -49,7 +49,7 @@ fn push_record(record: &RecordRef<'_>, word: &[u8], sight: Sight<'_>, output: &m
     output.push(b" la=");
     push_u64(&mut output.bytes, u64::from(record.idle_seconds(sight.now.seconds)));
     output.push(b" cas=");
-    push_u64(&mut output.bytes, if sight.cas { record.cas() } else { 0 });
+    push_u64(&mut output.bytes, sight.shown(record.cas()));
     output.push(if record.fetched() { b" fetch=yes" } else { b" fetch=no" });
     // There are no size classes; clients expect the field.
     output.push(b" cls=1 size=");

@@ -52,7 +52,7 @@ fn delete_of(flags: &Flags<'_>, sight: Sight<'_>) -> Delete {
             .compare
             .filter(|&cas| sight.cas || cas != 0)
             .map(|cas| if sight.cas { cas } else { 0 }),
-        explicit_cas: flags.explicit_cas,
+        explicit_cas: flags.given_cas(sight),
         invalidate: flags.has(b'I'),
         expiry: flags.touch.map(|exptime| expiry(exptime, sight.now, sight.started)),
         clear: flags.has(b'x'),

@@ -6,6 +6,7 @@ use crate::limits::{META_TOKENS_MAX, OPAQUE_BYTES_MAX};
 use crate::protocol::line::Tokens;
 use crate::protocol::number::{parse_flags, parse_i32, parse_u64};
 use crate::protocol::{BAD_FORMAT, base64};
+use crate::session::lookups::Sight;
 
 const DUPLICATE: &[u8] = b"CLIENT_ERROR duplicate flag\r\n";
 const INVALID: &[u8] = b"CLIENT_ERROR invalid flag\r\n";
@@ -42,10 +43,10 @@ pub struct Flags<'i> {
     pub recache: Option<i32>,
     /// `F`.
     pub client_flags: u32,
-    /// `C`.
+    /// `C`; see [`Flags::compared`].
     pub compare: Option<u64>,
-    /// `E`.
-    pub explicit_cas: Option<u64>,
+    /// `E`; see [`Flags::given_cas`].
+    explicit_cas: Option<u64>,
     /// `D`.
     pub delta: Option<u64>,
     /// `J`.
@@ -104,6 +105,18 @@ impl<'i> Flags<'i> {
     #[inline]
     pub fn has(&self, letter: u8) -> bool {
         self.seen >> letter & 1 == 1
+    }
+
+    /// `C`, as the engine compares it.
+    #[inline]
+    pub fn compared(&self, sight: Sight<'_>) -> Option<u64> {
+        self.compare.map(|cas| sight.comparable(cas))
+    }
+
+    /// `E`; without CAS uniques there is none to give.
+    #[inline]
+    pub fn given_cas(&self, sight: Sight<'_>) -> Option<u64> {
+        self.explicit_cas.filter(|_| sight.cas)
     }
 
     /// Whether both flags were given, in this order.

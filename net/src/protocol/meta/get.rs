@@ -134,7 +134,7 @@ fn get_with_write(
                     let vivify = expiry(exptime, sight.now, sight.started);
                     // Of T and N the later one on the line sets the expiry.
                     let last = touch.filter(|_| flags.is_before(b'N', b'T'));
-                    Op::Vivify { expiry: last.unwrap_or(vivify), explicit_cas: flags.explicit_cas }
+                    Op::Vivify { expiry: last.unwrap_or(vivify), explicit_cas: flags.given_cas(sight) }
                 }
                 (Found::Miss(_), Some(_), None) => {
                     answer_missed_touch(key, flags, sight, x.sink());
@@ -187,7 +187,7 @@ fn answer_written(
     let plain = PlainGet::of(flags, sight);
     if outcome.status == Status::Created {
         count_hit(flags, sight);
-        let (expiry, cas) = (outcome.expiry, if sight.cas { outcome.cas } else { 0 });
+        let (expiry, cas) = (outcome.expiry, sight.shown(outcome.cas));
         let shown = Shown { record: None, expiry, expiry_before: expiry, cas };
         push_shown(&shown, &plain, key, sight, output);
         return;
@@ -243,7 +243,7 @@ fn push_record(
     sight: Sight<'_>,
     output: &mut Output,
 ) {
-    let cas = if sight.cas { record.cas() } else { 0 };
+    let cas = sight.shown(record.cas());
     let shown = Shown { record: Some(record), expiry: record.expiry(), expiry_before, cas };
     push_shown(&shown, plain, key, sight, output);
     if !plain.unbumped {

@@ -52,7 +52,7 @@ pub fn set(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     match x.send(&write, Form { verb: Verb::MetaSet, silent: false }, command.args) {
         Delivery::Wait => return Flow::Wait,
         Delivery::Away => {}
-        Delivery::Done(outcome) => answer(&key, &flags, &outcome, sight, x.sink()),
+        Delivery::Done(outcome) => answer(&key, &flags, bytes, &outcome, sight, x.sink()),
     }
     x.reach.counters.cmd_set.add(1);
     Flow::Taken(command.line_bytes + bytes + 2)
@@ -62,11 +62,11 @@ pub fn set(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
 pub fn answer_later(text: &[u8], outcome: &Outcome, sight: Sight<'_>, output: &mut Output) {
     let mut tokens = Tokens::of(text);
     let word = tokens.next().unwrap_or_default();
-    tokens.next();
+    let bytes = tokens.next().and_then(store::parse_data_bytes).unwrap_or_default();
     let mut room = [0; KEY_BYTES_MAX];
     let (key, flags) = Flags::parse(word, tokens.rest(), WORDS, &mut room)
         .expect("the same text was parsed before its write was sent");
-    answer(&key, &flags, outcome, sight, output);
+    answer(&key, &flags, bytes, outcome, sight, output);
 }
 
 fn mode(flags: &Flags<'_>) -> Option<StoreMode> {
@@ -85,8 +85,7 @@ fn joins(mode: StoreMode) -> bool {
 }
 
 fn store_of<'v>(flags: &Flags<'_>, mode: StoreMode, value: &'v [u8], sight: Sight<'_>) -> Store<'v> {
-    // Without CAS uniques nothing can be equal to one.
-    let compare = flags.compare.map(|cas| if sight.cas { cas } else { 0 });
+    let compare = flags.compared(sight);
     Store {
         value,
         flags: flags.client_flags,
@@ -95,22 +94,32 @@ fn store_of<'v>(flags: &Flags<'_>, mode: StoreMode, value: &'v [u8], sight: Sigh
         mode: if compare.is_some() && mode == StoreMode::Replace { StoreMode::Set } else { mode },
         // An append takes zero for "no compare"; an add never compares.
         compare: match mode {
-            StoreMode::Append | StoreMode::Prepend => compare.filter(|&cas| cas != 0),
+            StoreMode::Append | StoreMode::Prepend => compare.filter(|_| flags.compare != Some(0)),
             StoreMode::Add => None,
             StoreMode::Set | StoreMode::Replace => compare,
         },
-        explicit_cas: flags.explicit_cas,
+        explicit_cas: flags.given_cas(sight),
         invalidate: flags.has(b'I') && !joins(mode) && mode != StoreMode::Add,
         vivify: flags.vivify.filter(|_| joins(mode)).map(|exptime| expiry(exptime, sight.now, sight.started)),
     }
 }
 
-fn answer(key: &Key<'_>, flags: &Flags<'_>, outcome: &Outcome, sight: Sight<'_>, output: &mut Output) {
+/// Counts and encodes the outcome; `bytes` is the length of the data that was sent.
+fn answer(
+    key: &Key<'_>,
+    flags: &Flags<'_>,
+    bytes: usize,
+    outcome: &Outcome,
+    sight: Sight<'_>,
+    output: &mut Output,
+) {
     let mode = mode(flags).unwrap_or(StoreMode::Set);
     if flags.compare.is_some() && !joins(mode) && mode != StoreMode::Add {
         store::count_compare(outcome.status, sight.counters);
     }
-    store::count_refusal(outcome.status, sight.counters);
+    if !joins(mode) {
+        store::count_refusal(outcome.status, sight.counters);
+    }
     let word: &[u8] = match outcome.status {
         Status::Stored | Status::Created if flags.has(b'q') => return,
         Status::Stored | Status::Created => b"HD",
@@ -124,8 +133,12 @@ fn answer(key: &Key<'_>, flags: &Flags<'_>, outcome: &Outcome, sight: Sight<'_>,
     let is_stored = word == b"HD";
     for token in flags.tokens() {
         match token[0] {
-            b'c' => push_number(b'c', if is_stored && sight.cas { outcome.cas } else { 0 }, output),
-            b's' => push_number(b's', u64::from(outcome.value_bytes), output),
+            b'c' => push_number(b'c', if is_stored { sight.shown(outcome.cas) } else { 0 }, output),
+            b's' => push_number(
+                b's',
+                if is_stored { u64::from(outcome.value_bytes) } else { bytes as u64 },
+                output,
+            ),
             b'O' => push_token(token, output),
             b'k' => push_key(key, output),
             _ => {}

@@ -174,7 +174,7 @@ fn push_record(record: &RecordRef<'_>, cas: bool, sight: Sight<'_>, output: &mut
     push_u64(bytes, value_bytes as u64);
     if cas {
         bytes.push(b' ');
-        push_u64(bytes, if sight.cas { record.cas() } else { 0 });
+        push_u64(bytes, sight.shown(record.cas()));
     }
     bytes.extend_from_slice(b"\r\n");
     push_value(record, output);

@@ -96,8 +96,7 @@ fn store_with(x: &mut Exchange<'_, '_, '_>, command: Command<'_>, mode: StoreMod
         _ => None,
     };
     let hash = KeyHash::of(key);
-    let config = &x.reach.node.config;
-    if !fits(key, flags, bytes, config) {
+    if !fits(key, flags, bytes, &x.reach.node.config) {
         let removes = mode == StoreMode::Set && verb == Verb::Store;
         return refuse_large(x, hash, key, removes, silent, command.line_bytes, bytes);
     }
@@ -109,19 +108,18 @@ fn store_with(x: &mut Exchange<'_, '_, '_>, command: Command<'_>, mode: StoreMod
             return x.answer_unless(silent, BAD_DATA, command.line_bytes + bytes + 2);
         }
     };
-    // Without CAS uniques nothing can be equal to one.
-    let compare = compare.map(|cas| if config.cas { cas } else { 0 });
-    let expiry = expiry(exptime as i32, x.reach.now, x.reach.node.started);
+    let sight = x.sight();
+    let compare = compare.map(|cas| sight.comparable(cas));
+    let expiry = expiry(exptime as i32, sight.now, sight.started);
     let store = Store { mode, compare, ..Store::set(value, flags, expiry) };
     match x.send(&Write { hash, key, op: Op::Store(store) }, Form { verb, silent }, &[]) {
         Delivery::Wait => return Flow::Wait,
         Delivery::Away => {}
         Delivery::Done(outcome) => {
-            let counters = x.reach.counters;
-            answer(&outcome, verb, silent, counters, x.sink());
+            answer(&outcome, verb, silent, sight.counters, x.sink());
         }
     }
-    x.reach.counters.cmd_set.add(1);
+    sight.counters.cmd_set.add(1);
     Flow::Taken(command.line_bytes + bytes + 2)
 }
 
@@ -160,7 +158,9 @@ pub fn answer(outcome: &Outcome, verb: Verb, silent: bool, counters: &Counters, 
     if verb == Verb::CompareAndStore {
         count_compare(outcome.status, counters);
     }
-    count_refusal(outcome.status, counters);
+    if verb != Verb::Join {
+        count_refusal(outcome.status, counters);
+    }
     if !silent {
         output.push(line);
     }
