@@ -228,6 +228,7 @@ fn two_shards_add_up_in_every_field() {
         slabs_cleaned: 15,
         records_moved: 16,
         evicted_idle_seconds: 17,
+        tombstones: 18,
     };
     assert_eq!(added(one, ShardStats::default()), one);
     assert_eq!(added(ShardStats::default(), one), one);
