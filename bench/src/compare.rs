@@ -17,6 +17,7 @@ use crate::error::BenchError;
 use crate::figures::Measured;
 use crate::keys::Distribution;
 use crate::load::{Plan, length, measure, preload};
+use crate::report;
 use crate::workload::{Mix, Operation, Protocol, Workload};
 
 /// Options of `ringbench compare`.
@@ -78,7 +79,7 @@ pub fn run(args: &CompareArgs) -> Result<(), BenchError> {
     ];
     let versions: Vec<String> = contenders.iter().map(Contender::version).collect::<Result<_, _>>()?;
     if !args.json {
-        println!("{}\n", versions.join("; "));
+        report::print(&format!("{}\n", versions.join("; ")))?;
     }
     let mut reports = Vec::new();
     for row in &args.rows {
@@ -87,11 +88,11 @@ pub fn run(args: &CompareArgs) -> Result<(), BenchError> {
         if args.json {
             reports.push(row_json(*row, &result));
         } else {
-            println!("{}", row_text(*row, &result));
+            report::print(&row_text(*row, &result))?;
         }
     }
     if args.json {
-        println!("{:#}", json!({"servers": versions, "rows": reports}));
+        report::print(&format!("{:#}", json!({"servers": versions, "rows": reports})))?;
     }
     Ok(())
 }

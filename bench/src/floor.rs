@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::error::BenchError;
+use crate::report;
 use crate::ring::{Peer, Ring, Wait};
 
 /// Options of `ringbench floor`.
@@ -27,7 +28,7 @@ pub fn run(args: &FloorArgs) -> Result<(), BenchError> {
     let listener =
         TcpListener::bind(("127.0.0.1", args.port)).map_err(BenchError::machine("cannot listen"))?;
     let address = listener.local_addr().map_err(BenchError::machine("cannot listen"))?;
-    println!("floor on {address}");
+    report::print(&format!("floor on {address}"))?;
     serve(listener, args.value_bytes as usize)
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::error::BenchError;
 use crate::load::{OTHER_FILES, length};
 use crate::process::{CpuTime, allow_open_files, resident_bytes};
+use crate::report;
 use crate::target::Target;
 
 /// Options of `ringbench idle`.
@@ -57,8 +58,7 @@ pub fn run(args: &IdleArgs) -> Result<(), BenchError> {
             resident_after: resident.1,
             cpu_percent: after.since(&before).total_ns as f64 / held.as_nanos() as f64 * 100.0,
         });
-    report(args, cost.as_ref());
-    Ok(())
+    report::print(&text(args, cost.as_ref()))
 }
 
 fn open(args: &IdleArgs) -> Result<Vec<OwnedFd>, BenchError> {
@@ -79,7 +79,7 @@ fn check_open(sockets: &[OwnedFd]) -> Result<(), BenchError> {
     Ok(())
 }
 
-fn report(args: &IdleArgs, cost: Option<&Cost>) {
+fn text(args: &IdleArgs, cost: Option<&Cost>) -> String {
     if args.json {
         let mut report = json!({"connections": args.connections, "seconds": args.seconds});
         if let Some(cost) = cost {
@@ -87,20 +87,17 @@ fn report(args: &IdleArgs, cost: Option<&Cost>) {
             report["resident_bytes_after"] = json!(cost.resident_after);
             report["cpu_percent"] = json!(cost.cpu_percent);
         }
-        println!("{report:#}");
-        return;
+        return format!("{report:#}");
     }
-    println!("connections   {} held for {} s", args.connections, args.seconds);
+    let mut lines = vec![format!("connections   {} held for {} s", args.connections, args.seconds)];
     if let Some(cost) = cost {
         let grown = cost.resident_after.saturating_sub(cost.resident_before);
-        println!(
-            "memory KiB    {} before, {} after",
-            cost.resident_before / 1024,
-            cost.resident_after / 1024
-        );
-        println!("per one       {:.0} bytes", grown as f64 / f64::from(args.connections));
-        println!("CPU idle      {:.3} %", cost.cpu_percent);
+        let (before, after) = (cost.resident_before / 1024, cost.resident_after / 1024);
+        lines.push(format!("memory KiB    {before} before, {after} after"));
+        lines.push(format!("per one       {:.0} bytes", grown as f64 / f64::from(args.connections)));
+        lines.push(format!("CPU idle      {:.3} %", cost.cpu_percent));
     }
+    lines.join("\n")
 }
 
 const SETTLE: Duration = Duration::from_millis(500);

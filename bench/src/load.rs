@@ -10,6 +10,7 @@ use crate::error::BenchError;
 use crate::figures::{Figures, Measured};
 use crate::keys::Distribution;
 use crate::process::{CpuTime, allow_open_files, pin_thread, sharpen_timers};
+use crate::report;
 use crate::schedule::Schedule;
 use crate::target::Target;
 use crate::workload::{Encoder, Mix, Operation, Protocol, VERIFIED_BYTES_MIN, Workload};
@@ -103,9 +104,9 @@ pub fn run(args: &LoadArgs) -> Result<(), BenchError> {
     }
     let measured = measure(&args.server, &plan, args.pid)?;
     if args.json {
-        println!("{:#}", measured.json());
+        report::print(&format!("{:#}", measured.json()))?;
     } else {
-        println!("{}", measured.text());
+        report::print(&measured.text())?;
     }
     measured.check()
 }

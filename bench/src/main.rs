@@ -18,6 +18,7 @@ mod load;
 mod pairs;
 mod process;
 mod reply;
+mod report;
 mod ring;
 mod schedule;
 mod tally;

@@ -3,12 +3,14 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::net::sockopt;
 use serde_json::json;
 
 use crate::error::BenchError;
+use crate::report;
 use crate::target::Target;
 
 /// Options of `ringbench pairs`.
@@ -33,15 +35,20 @@ pub struct PairsArgs {
 
 /// Runs the command; exit code 1 where a read missed its write.
 pub fn run(args: &PairsArgs) -> Result<(), BenchError> {
-    let mut stream = File::from(args.server.connect()?);
+    let socket = args.server.connect()?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(SILENCE_MAX))
+        .map_err(BenchError::machine("cannot bound the wait for a reply"))?;
+    let mut stream = File::from(socket);
     let start = Instant::now();
     let violations = check_pairs(&mut stream, args)?;
     let seconds = start.elapsed().as_secs_f64();
     if args.json {
-        println!("{:#}", json!({"pairs": args.pairs, "violations": violations.count, "seconds": seconds}));
+        let report = json!({"pairs": args.pairs, "violations": violations.count, "seconds": seconds});
+        report::print(&format!("{report:#}"))?;
     } else {
-        println!("pairs         {} in {seconds:.2} s: {:.0}/s", args.pairs, args.pairs as f64 / seconds);
-        println!("violations    {}", violations.count);
+        let rate = args.pairs as f64 / seconds;
+        let pairs = format!("pairs         {} in {seconds:.2} s: {rate:.0}/s", args.pairs);
+        report::print(&format!("{pairs}\nviolations    {}", violations.count))?;
     }
     if violations.count == 0 {
         return Ok(());
@@ -111,6 +118,8 @@ fn died(source: std::io::Error) -> BenchError {
     BenchError::Died { source: Some(source) }
 }
 
+/// A server that says nothing for so long while pairs are open has failed.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 const VECTOR: &str = "a vector takes every write";
 
 #[cfg(test)]
