@@ -7,7 +7,9 @@ use crossbeam_utils::CachePadded;
 
 use crate::hash::ShardId;
 use crate::index::{IndexShared, table_bytes};
-use crate::limits::{ARENA_BYTES_MAX, SHARDS_MAX, SLAB_BYTES_MAX, SLAB_BYTES_MIN, SLABS_PER_SHARD};
+use crate::limits::{
+    ARENA_BYTES_MAX, BUCKETS_MIN, SHARDS_MAX, SLAB_BYTES_MAX, SLAB_BYTES_MIN, SLABS_PER_SHARD,
+};
 use crate::memory::{Arena, PAGE_BYTES, Words};
 use crate::pool::Pool;
 use crate::reader::Reader;
@@ -129,7 +131,7 @@ impl Engine {
         }
         let slab_bytes = slab_bytes(options)?;
         let shards = u64::from(options.shards);
-        let least_bytes = shards * (16 * slab_bytes + table_bytes(64));
+        let least_bytes = shards * (16 * slab_bytes + table_bytes(BUCKETS_MIN));
         if options.memory_bytes < least_bytes {
             let (memory_bytes, shards) = (options.memory_bytes, options.shards);
             return Err(OpenError::TooSmall { memory_bytes, shards, least_bytes });
@@ -197,7 +199,8 @@ fn map(options: &EngineOptions, slab_bytes: u64, readers: usize) -> Result<Share
     let slabs = (arena.bytes() / slab_bytes) as usize;
     let words = || Words::zeroed(slabs).map_err(|source| OpenError::Map { bytes: slabs as u64 * 4, source });
     let shard = || {
-        let index = IndexShared::new().map_err(|source| OpenError::Map { bytes: table_bytes(64), source })?;
+        let index = IndexShared::new()
+            .map_err(|source| OpenError::Map { bytes: table_bytes(BUCKETS_MIN), source })?;
         Ok(ShardShared {
             index,
             flushed: CachePadded::new(AtomicU64::new(0)),

@@ -10,8 +10,7 @@
 
 use std::collections::HashMap;
 
-use crate::hash::{KeyHash, Slot};
-use crate::index::slot_start;
+use crate::hash::{Order, Slot};
 use crate::reader::{Life, life};
 use crate::record::{Kind, Location, RecordView};
 use crate::shard::Shard;
@@ -19,10 +18,15 @@ use crate::slab::{SlabId, State};
 use crate::time::Now;
 use crate::version::Version;
 
-/// Walks the living records of a range of slots, in hash order.
+/// Home buckets that one read of a slot cursor looks at, so that it is bounded where few keys are asked for.
+const HOMES_PER_READ: usize = 4096;
+
+/// Walks the living records of a range of slots. It passes over the whole index, 64 bytes for six keys, and touches
+/// only the records that it hands out; so ask for many slots at once.
 #[derive(Clone, Debug)]
 pub struct SlotCursor {
-    next: Option<KeyHash>,
+    next: Option<Order>,
+    first: Slot,
     last: Slot,
 }
 
@@ -30,7 +34,7 @@ impl SlotCursor {
     /// From `first` to `last`, both included.
     pub fn new(first: Slot, last: Slot) -> Self {
         assert!(first <= last && usize::from(last.0) < crate::limits::SLOTS, "a range of slots");
-        Self { next: Some(slot_start(first)), last }
+        Self { next: Some(Order(0)), first, last }
     }
 
     /// Everything was handed out.
@@ -38,25 +42,32 @@ impl SlotCursor {
         self.next.is_none()
     }
 
-    /// Appends records to `out` until it holds `bytes` or the range ends. A key that is written while the cursor
+    /// Appends records to `out` until it holds `bytes`, the end is reached, or some thousand buckets were passed. A key that is written while the cursor
     /// is under way is handed out before or after, or left to the log.
     pub fn read(&mut self, shard: &Shard, now: Now, bytes: usize, out: &mut Vec<u8>) {
         let (owner, shared) = (&shard.owner, &*shard.shared);
         let flushed = owner.flushed(shared);
+        let asked = self.first..=self.last;
+        let mut homes = HOMES_PER_READ;
         while out.len() < bytes
+            && homes > 0
             && let Some(from) = self.next
         {
             let read = |location| RecordView::at(&shared.arena, location).hash();
-            let last = self.last;
-            self.next = owner.index.visit_home(&owner.part(shared).index, from, read, |hash, location| {
-                let view = RecordView::at(&shared.arena, location);
-                if hash.slot() <= last
-                    && matches!(life(view, flushed, now.seconds), Life::Alive | Life::Deleted)
-                {
-                    view.copy_to(out);
-                }
-            });
-            self.next = self.next.filter(|next| next.slot() <= last);
+            let index = &owner.part(shared).index;
+            self.next = owner.index.visit_home(
+                index,
+                from,
+                |slot| asked.contains(&slot),
+                read,
+                |location| {
+                    let view = RecordView::at(&shared.arena, location);
+                    if matches!(life(view, flushed, now.seconds), Life::Alive | Life::Deleted) {
+                        view.copy_to(out);
+                    }
+                },
+            );
+            homes -= 1;
         }
     }
 }

@@ -15,6 +15,8 @@ mod engine;
 mod expiry;
 mod export;
 mod index;
+#[cfg(test)]
+mod index_tests;
 mod install;
 mod memory;
 mod pool;

@@ -15,6 +15,16 @@ pub const COUNTER_DIGITS_MAX: usize = 20;
 
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize, "a record keeps the key length in one byte");
 const _: () = assert!(SLOT_BITS <= 16, "Slot is a u16");
+/// Smallest index table, in buckets.
+pub const BUCKETS_MIN: u64 = 64;
+/// Keys per bucket at which the index grows: 6 of 7 places.
+pub const LOAD_PER_BUCKET: u64 = 6;
+/// Lines that a key may be in, from its home on: what a lookup reads at most.
+pub const PROBE_LINES: u64 = 8;
+/// Lines that an insertion looks through for a free place.
+pub const SEARCH_LINES: u64 = 512;
+/// Tables that one index can grow through: doubling from the smallest, then by quarters, to more than memory holds.
+pub const TABLES_MAX: usize = 128;
 /// Smallest slab.
 pub const SLAB_BYTES_MIN: u32 = 4 * 1024;
 /// Largest slab.

@@ -19,12 +19,20 @@
 //! ```
 #![allow(unsafe_code)]
 
+mod draft;
+mod received;
+
 use std::sync::atomic::Ordering;
 
 use crate::hash::KeyHash;
 use crate::memory::{Arena, Reservation};
 use crate::time::{Expiry, Seconds};
 use crate::version::Version;
+
+use draft::checksum;
+pub(crate) use draft::{Draft, Shape};
+pub use received::RecordError;
+pub(crate) use received::{Received, parse};
 
 /// Bytes before the optional fields.
 pub(crate) const HEADER_BYTES: usize = 28;
@@ -121,103 +129,11 @@ impl Location {
     }
 }
 
-/// Sizes that decide where the parts of a record are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    pub(crate) key_len: usize,
-    pub(crate) value_len: usize,
-    pub(crate) has_flags: bool,
-    pub(crate) has_cas: bool,
-}
-
-impl Shape {
-    fn key_at(self) -> usize {
-        HEADER_BYTES + if self.has_flags { 4 } else { 0 } + if self.has_cas { 8 } else { 0 }
-    }
-
-    fn end(self) -> usize {
-        self.key_at() + self.key_len + self.value_len
-    }
-
-    /// Bytes in memory and on the wire, padding included.
-    pub(crate) fn total(self) -> usize {
-        self.end().next_multiple_of(RECORD_ALIGN)
-    }
-}
-
-/// Everything that a new record is made of. The value comes in up to two parts, so that append copies once.
-#[derive(Clone, Copy)]
-pub(crate) struct Draft<'a> {
-    pub(crate) version: Version,
-    pub(crate) expiry: Expiry,
-    pub(crate) access: u32,
-    pub(crate) token: u8,
-    pub(crate) kind: Kind,
-    pub(crate) flags: u32,
-    pub(crate) explicit_cas: Option<u64>,
-    pub(crate) key: &'a [u8],
-    pub(crate) value: [&'a [u8]; 2],
-}
-
-impl Draft<'_> {
-    pub(crate) fn shape(&self) -> Shape {
-        Shape {
-            key_len: self.key.len(),
-            value_len: self.value[0].len() + self.value[1].len(),
-            has_flags: self.flags != 0,
-            has_cas: self.explicit_cas.is_some(),
-        }
-    }
-
-    /// Writes the record's bytes; `bytes` is exactly `shape().total()` long.
-    pub(crate) fn fill(&self, bytes: &mut [u8]) {
-        let shape = self.shape();
-        assert_eq!(bytes.len(), shape.total(), "a record fills what was reserved for it");
-        bytes[0..8].copy_from_slice(&self.version.0.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.expiry.to_bits().to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.access.to_le_bytes());
-        bytes[16..20].copy_from_slice(&(shape.value_len as u32).to_le_bytes());
-        bytes[24] = shape.key_len as u8;
-        bytes[25] = self.kind as u8
-            | if shape.has_flags { HAS_FLAGS } else { 0 }
-            | if shape.has_cas { HAS_CAS } else { 0 };
-        bytes[26] = self.token;
-        bytes[27] = 0;
-        let mut at = HEADER_BYTES;
-        if shape.has_flags {
-            bytes[at..at + 4].copy_from_slice(&self.flags.to_le_bytes());
-            at += 4;
-        }
-        if let Some(cas) = self.explicit_cas {
-            bytes[at..at + 8].copy_from_slice(&cas.to_le_bytes());
-            at += 8;
-        }
-        for part in [self.key, self.value[0], self.value[1]] {
-            bytes[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        }
-        bytes[at..].fill(0);
-        let crc =
-            checksum(self.version, shape.value_len as u32, bytes[24], bytes[25], &bytes[HEADER_BYTES..at]);
-        bytes[20..24].copy_from_slice(&crc.to_le_bytes());
-    }
-}
-
 /// Writes a record where the owner reserved room for it. Others learn of it when its location is stored in a bucket.
 pub(crate) fn publish(arena: &Arena, room: Reservation, draft: &Draft<'_>) -> Location {
     // SAFETY: a reservation stands for clauses 1 and 4, and it is consumed here.
     draft.fill(unsafe { arena.reserved(room.offset, room.bytes) });
     Location::from_offset(room.offset)
-}
-
-/// CRC32C over the immutable bytes: version, value length, key length, kind, then all that follows the header.
-fn checksum(version: Version, value_len: u32, key_len: u8, kind: u8, rest: &[u8]) -> u32 {
-    let mut fixed = [0u8; 14];
-    fixed[0..8].copy_from_slice(&version.0.to_le_bytes());
-    fixed[8..12].copy_from_slice(&value_len.to_le_bytes());
-    fixed[12] = key_len;
-    fixed[13] = kind;
-    crc32c::crc32c_append(crc32c::crc32c(&fixed), rest)
 }
 
 /// The access word of a record stored at `now`, with a frequency.
@@ -437,74 +353,4 @@ impl<'a> RecordView<'a> {
         out.extend_from_slice(&[self.token(), 0]);
         out.extend_from_slice(self.bytes(HEADER_BYTES, total - HEADER_BYTES));
     }
-}
-
-/// Why received bytes are no record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// Fewer bytes than the header or the lengths say.
-    #[error("record cut short: {have} bytes of {need}")]
-    Short {
-        /// Bytes that are there.
-        have: usize,
-        /// Bytes that the header asks for.
-        need: usize,
-    },
-    /// A kind that this version does not know.
-    #[error("unknown record kind {0}")]
-    Kind(u8),
-    /// A key length that the kind does not allow.
-    #[error("a key of {0} bytes")]
-    Key(usize),
-    /// The CRC32C does not fit.
-    #[error("checksum mismatch")]
-    Checksum,
-}
-
-/// A record that came from elsewhere, checked: from a link, a batch or a file.
-pub(crate) struct Received<'a> {
-    pub(crate) draft: Draft<'a>,
-    /// Bytes it takes of the input.
-    pub(crate) total: usize,
-}
-
-/// Checks the record at the start of `bytes`. Never panics, whatever the bytes.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, RecordError> {
-    if bytes.len() < HEADER_BYTES {
-        return Err(RecordError::Short { have: bytes.len(), need: HEADER_BYTES });
-    }
-    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-    let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    let kind_byte = bytes[25];
-    let kind = Kind::of(kind_byte).filter(|_| kind_byte >> 6 == 0).ok_or(RecordError::Kind(kind_byte))?;
-    let shape = Shape {
-        key_len: usize::from(bytes[24]),
-        value_len: word(16) as usize,
-        has_flags: kind_byte & HAS_FLAGS != 0,
-        has_cas: kind_byte & HAS_CAS != 0,
-    };
-    if bytes.len() < shape.total() {
-        return Err(RecordError::Short { have: bytes.len(), need: shape.total() });
-    }
-    if (shape.key_len == 0) != (kind == Kind::Flush) || shape.key_len > crate::limits::KEY_BYTES_MAX {
-        return Err(RecordError::Key(shape.key_len));
-    }
-    let version = Version(long(0));
-    let rest = &bytes[HEADER_BYTES..shape.end()];
-    if checksum(version, word(16), bytes[24], kind_byte, rest) != word(20) {
-        return Err(RecordError::Checksum);
-    }
-    let key_at = shape.key_at();
-    let draft = Draft {
-        version,
-        expiry: Expiry::from_bits(word(8)),
-        access: word(12),
-        token: bytes[26] & (TOKEN_STALE | TOKEN_TAKEN),
-        kind,
-        flags: if shape.has_flags { word(HEADER_BYTES) } else { 0 },
-        explicit_cas: shape.has_cas.then(|| long(key_at - 8)),
-        key: &bytes[key_at..key_at + shape.key_len],
-        value: [&bytes[key_at + shape.key_len..shape.end()], &[]],
-    };
-    Ok(Received { draft, total: shape.total() })
 }

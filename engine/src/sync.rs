@@ -1,6 +1,6 @@
-//! The atomics that loom can replace, so that the models run the very code that ships.
+//! The atomics of the parts that readers and the owner share without a lock.
+//!
+//! These parts name their atomics through this module, so that the models under `engine/tests` can include the same
+//! source files with loom's atomics in its place.
 
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
-#[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

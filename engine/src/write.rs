@@ -170,7 +170,7 @@ pub struct Outcome {
     pub flags: u32,
     /// Expiry of the record after the write.
     pub expiry: Expiry,
-    /// Expiry before a touch (for `t` before `T`).
+    /// Expiry before a touch or arithmetic (for `t` before `T`).
     pub expiry_before: Expiry,
 }
 

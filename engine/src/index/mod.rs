@@ -1,11 +1,10 @@
-//! Hash to location: single writer, many readers, in hash order, growing while it is read.
+//! Hash to location: single writer, many readers, growing while it is read.
 //!
-//! Buckets are placed by `hash * buckets / 2^64`, so that bucket order is hash order for any number of buckets and
-//! a slot's keys are a contiguous run. A key that finds its home bucket full goes on to the next lines; the home
-//! counts how many passed it by, so that a miss costs one line nearly always (F14's overflow counts, on lines in
-//! hash order).
+//! A bucket is `order * buckets / 2^64`, where the order is made of hash bits that choose neither slot nor shard. So
+//! any number of buckets is possible, and growth goes through both tables in the same order. A key that finds its home bucket full goes on to the next lines; the home
+//! counts how many passed it by, so that a miss costs one line nearly always (F14's overflow counts, on lines).
 //!
-//! Growth makes a second table and moves home buckets over in hash order, a few per write and per turn:
+//! Growth makes a second table and moves home buckets over in order, a few per write and per turn:
 //!
 //! ```text
 //! older    [.. moved, cleared ..|.. not yet moved ..]      moved = first home that is still in the older table
@@ -18,128 +17,17 @@
 //! docs/decisions/0001-index.md tells why it grows by quarters.
 
 mod bucket;
+mod table;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::hash::{KeyHash, Slot};
-use crate::index::bucket::Bucket;
-use crate::limits::SLOT_BITS;
-use crate::memory::{Line, Lines, prefetch};
+use crate::hash::{KeyHash, Order, Slot, slot_of_tag};
+use crate::index::bucket::BUCKET_SLOTS;
+use crate::index::table::{ALL_MOVED, Table};
+use crate::limits::{BUCKETS_MIN, LOAD_PER_BUCKET, PROBE_LINES, TABLES_MAX};
+use crate::memory::{Line, prefetch};
 use crate::record::Location;
-
-pub(crate) use crate::index::bucket::BUCKET_SLOTS;
-
-/// Lines that a key may be in, from its home on: what a lookup reads at most.
-const PROBE_LINES: u64 = 8;
-/// Lines that an insertion looks through for a free place.
-const SEARCH_LINES: u64 = 512;
-/// Tables that one index can grow through; see `next_size`.
-const TABLES_MAX: usize = 128;
-/// Smallest table.
-const BUCKETS_MIN: u64 = 64;
-/// Keys per bucket at which the index grows: 6 of 7.
-const LOAD_PER_BUCKET: u64 = 6;
-/// `Table::moved` of a table that has no older one beside it.
-const ALL_MOVED: u64 = u64::MAX;
-
-/// One array of buckets.
-struct Table {
-    lines: Lines,
-    buckets: u64,
-    /// First home bucket of the older table that is not here yet.
-    moved: AtomicU64,
-}
-
-impl Table {
-    fn zeroed(buckets: u64, moved: u64) -> std::io::Result<Self> {
-        let lines = Lines::zeroed((buckets + PROBE_LINES) as usize)?;
-        Ok(Self { lines, buckets, moved: AtomicU64::new(moved) })
-    }
-
-    #[inline]
-    fn line(&self, number: u64) -> &Line {
-        &self.lines.as_slice()[number as usize]
-    }
-
-    #[inline]
-    fn bucket(&self, number: u64) -> Bucket<'_> {
-        Bucket(self.line(number))
-    }
-
-    /// Visits the places that may hold a key of this home and tag until `accept` takes one.
-    #[inline]
-    fn search<R>(
-        &self,
-        home: u64,
-        tag: u32,
-        accept: &mut impl FnMut(Location) -> Option<R>,
-    ) -> Option<(R, u64, usize)> {
-        for number in home..home + PROBE_LINES {
-            let bucket = self.bucket(number);
-            for place in 0..BUCKET_SLOTS {
-                if let Some(location) = bucket.location_if(place, tag)
-                    && let Some(found) = accept(location)
-                {
-                    return Some((found, number, place));
-                }
-            }
-            if bucket.passed_by() == 0 {
-                return None;
-            }
-        }
-        None
-    }
-
-    /// Puts a word into the first free place from `home` on. When that is out of a reader's reach, keys in between
-    /// are moved towards it until a place in reach is free (hopscotch hashing, Herlihy et al., DISC'08).
-    fn insert(&self, hash: KeyHash, location: Location, read: &impl Fn(Location) -> KeyHash) -> bool {
-        let home = hash.bucket(self.buckets);
-        let end = (home + SEARCH_LINES).min(self.buckets + PROBE_LINES);
-        let mut free = (home..end).find_map(|number| Some((number, self.bucket(number).free_place()?)));
-        while let Some((number, place)) = free {
-            if number < home + PROBE_LINES {
-                (home..number).for_each(|passed| self.bucket(passed).add_passed());
-                self.bucket(number).store(place, hash.tag(), location);
-                return true;
-            }
-            free = self.free_earlier(number, place, read);
-        }
-        false
-    }
-
-    /// Moves a key from one of the lines before `number` to the free place there, and so frees its former place.
-    /// Readers go through the lines upwards: they see the key in the one or in the other.
-    fn free_earlier(
-        &self,
-        number: u64,
-        place: usize,
-        read: &impl Fn(Location) -> KeyHash,
-    ) -> Option<(u64, usize)> {
-        for earlier in number + 1 - PROBE_LINES..number {
-            for from in 0..BUCKET_SLOTS {
-                let Some(location) = self.bucket(earlier).location(from) else { continue };
-                let hash = read(location);
-                if hash.bucket(self.buckets) + PROBE_LINES <= number {
-                    continue;
-                }
-                (earlier..number).for_each(|passed| self.bucket(passed).add_passed());
-                self.bucket(number).store(place, hash.tag(), location);
-                self.bucket(earlier).clear(from);
-                return Some((earlier, from));
-            }
-        }
-        None
-    }
-
-    /// Clears a place whose key has this home.
-    fn remove(&self, home: u64, number: u64, place: usize) {
-        self.bucket(number).clear(place);
-        for passed in home..number {
-            self.bucket(passed).sub_passed();
-        }
-    }
-}
+use crate::sync::{AtomicU32, Ordering};
 
 /// The part that readers see.
 pub(crate) struct IndexShared {
@@ -171,7 +59,7 @@ impl IndexShared {
     #[inline]
     pub(crate) fn prefetch(&self, hash: KeyHash) {
         let (_, table) = self.current();
-        prefetch(std::ptr::from_ref(table.line(hash.bucket(table.buckets))));
+        prefetch(std::ptr::from_ref(table.line(hash.order().bucket(table.buckets))));
     }
 
     /// The first location that `accept` takes among those whose tag fits. One line for most keys.
@@ -181,7 +69,7 @@ impl IndexShared {
             let (number, table) = self.current();
             if table.moved.load(Ordering::Acquire) != ALL_MOVED {
                 let older = self.table(number - 1);
-                let home = hash.bucket(older.buckets);
+                let home = hash.order().bucket(older.buckets);
                 if home >= table.moved.load(Ordering::Acquire) {
                     if let Some((found, ..)) = older.search(home, hash.tag(), &mut accept) {
                         return Some(found);
@@ -191,7 +79,9 @@ impl IndexShared {
                     }
                 }
             }
-            if let Some((found, ..)) = table.search(hash.bucket(table.buckets), hash.tag(), &mut accept) {
+            if let Some((found, ..)) =
+                table.search(hash.order().bucket(table.buckets), hash.tag(), &mut accept)
+            {
                 return Some(found);
             }
             if self.current.load(Ordering::Acquire) == number {
@@ -239,18 +129,18 @@ impl Index {
         shared.current().1.moved.load(Ordering::Relaxed) != ALL_MOVED
     }
 
-    /// The table and home bucket where a key of this hash lives at present.
-    fn home<'s>(&self, shared: &'s IndexShared, hash: KeyHash) -> (u32, &'s Table, u64) {
+    /// The table and home bucket where a key of this order lives at present.
+    fn home<'s>(&self, shared: &'s IndexShared, order: Order) -> (u32, &'s Table, u64) {
         let (number, table) = shared.current();
         let moved = table.moved.load(Ordering::Relaxed);
         if moved != ALL_MOVED {
             let older = shared.table(number - 1);
-            let home = hash.bucket(older.buckets);
+            let home = order.bucket(older.buckets);
             if home >= moved {
                 return (number - 1, older, home);
             }
         }
-        (number, table, hash.bucket(table.buckets))
+        (number, table, order.bucket(table.buckets))
     }
 
     /// The place of the key that `accept` recognises.
@@ -260,7 +150,7 @@ impl Index {
         hash: KeyHash,
         mut accept: impl FnMut(Location) -> bool,
     ) -> Option<Place> {
-        let (table_number, table, home) = self.home(shared, hash);
+        let (table_number, table, home) = self.home(shared, hash.order());
         let mut recognise = |location| accept(location).then_some(location);
         let (location, number, place) = table.search(home, hash.tag(), &mut recognise)?;
         Some(Place { table: table_number, home, number, place, location })
@@ -274,7 +164,7 @@ impl Index {
         location: Location,
         read: impl Fn(Location) -> KeyHash,
     ) -> Result<(), Full> {
-        let (_, table, _) = self.home(shared, hash);
+        let (_, table, _) = self.home(shared, hash.order());
         if !table.insert(hash, location, &read) {
             return Err(Full);
         }
@@ -284,7 +174,7 @@ impl Index {
 
     /// Some key in the home bucket of `hash`: what has to go when the lines behind it are full.
     pub(crate) fn neighbour(&self, shared: &IndexShared, hash: KeyHash) -> Option<Location> {
-        let (_, table, home) = self.home(shared, hash);
+        let (_, table, home) = self.home(shared, hash.order());
         (0..BUCKET_SLOTS).find_map(|place| table.bucket(home).location(place))
     }
 
@@ -301,23 +191,27 @@ impl Index {
 
     /// Remembers that a key of this hash was evicted.
     pub(crate) fn remember_ghost(&self, shared: &IndexShared, hash: KeyHash) {
-        let (_, table, home) = self.home(shared, hash);
+        let (_, table, home) = self.home(shared, hash.order());
         table.bucket(home).push_ghost(hash);
     }
 
     /// Whether a key of this hash was evicted lately; it is forgotten by the question.
     pub(crate) fn take_ghost(&self, shared: &IndexShared, hash: KeyHash) -> bool {
-        let (_, table, home) = self.home(shared, hash);
+        let (_, table, home) = self.home(shared, hash.order());
         table.bucket(home).take_ghost(hash)
     }
 
-    /// Bytes that the next larger table would take, when the load asks for one.
-    pub(crate) fn wants_bytes(&self, shared: &IndexShared, small_bytes: u64) -> Option<u64> {
+    /// Bytes that the next larger table would take; `None` while the index grows, or at its last size.
+    pub(crate) fn larger_table_bytes(&self, shared: &IndexShared, small_bytes: u64) -> Option<u64> {
         let (number, table) = shared.current();
-        let is_due = self.keys > table.buckets * LOAD_PER_BUCKET
-            && table.moved.load(Ordering::Relaxed) == ALL_MOVED
-            && (number as usize) + 1 < TABLES_MAX;
-        is_due.then(|| table_bytes(next_size(table.buckets, small_bytes)))
+        let can_grow = table.moved.load(Ordering::Relaxed) == ALL_MOVED && (number as usize) + 1 < TABLES_MAX;
+        can_grow.then(|| table_bytes(next_size(table.buckets, small_bytes)))
+    }
+
+    /// The same when the load asks for it.
+    pub(crate) fn wants_bytes(&self, shared: &IndexShared, small_bytes: u64) -> Option<u64> {
+        let is_due = self.keys > shared.current().1.buckets * LOAD_PER_BUCKET;
+        self.larger_table_bytes(shared, small_bytes).filter(|_| is_due)
     }
 
     /// Bytes of the table that will be wanted next, once the load is near; nothing while the index grows.
@@ -389,7 +283,7 @@ impl Index {
             for place in 0..BUCKET_SLOTS {
                 let Some(location) = bucket.location(place) else { continue };
                 let hash = read(location);
-                if hash.bucket(older.buckets) != home {
+                if hash.order().bucket(older.buckets) != home {
                     continue;
                 }
                 if !table.insert(hash, location, read) {
@@ -421,49 +315,37 @@ impl Index {
         }
     }
 
-    /// Visits the keys whose home bucket holds `from` and returns the first hash of the next home, or `None` at the
-    /// end. A cursor that only keeps a hash stays valid while the index grows.
+    /// Visits the keys of some slots whose home bucket holds `from`, and returns the first place of the next home, or
+    /// `None` at the end. A cursor that only keeps its place stays valid while the index grows.
     pub(crate) fn visit_home(
         &self,
         shared: &IndexShared,
-        from: KeyHash,
+        from: Order,
+        is_asked: impl Fn(Slot) -> bool,
         read: impl Fn(Location) -> KeyHash,
-        mut visit: impl FnMut(KeyHash, Location),
-    ) -> Option<KeyHash> {
+        mut visit: impl FnMut(Location),
+    ) -> Option<Order> {
         let (_, table, home) = self.home(shared, from);
         for number in home..home + PROBE_LINES {
             let bucket = table.bucket(number);
-            for location in (0..BUCKET_SLOTS).filter_map(|place| bucket.location(place)) {
-                let hash = read(location);
-                if hash.bucket(table.buckets) == home && hash >= from {
-                    visit(hash, location);
+            let asked = (0..BUCKET_SLOTS).filter_map(|place| bucket.tagged(place));
+            for (_, location) in asked.filter(|&(tag, _)| is_asked(slot_of_tag(tag))) {
+                let order = read(location).order();
+                if order.bucket(table.buckets) == home && order >= from {
+                    visit(location);
                 }
             }
             if bucket.passed_by() == 0 {
                 break;
             }
         }
-        first_hash(home + 1, table.buckets)
+        Order::first_of(home + 1, table.buckets)
     }
 
     /// Keys, living or not yet swept.
     pub(crate) fn keys(&self) -> u64 {
         self.keys
     }
-}
-
-/// First hash of a slot.
-pub(crate) fn slot_start(slot: Slot) -> KeyHash {
-    KeyHash(u64::from(slot.0) << (64 - SLOT_BITS))
-}
-
-/// The smallest hash whose bucket is `bucket`, or `None` past the last.
-fn first_hash(bucket: u64, buckets: u64) -> Option<KeyHash> {
-    if bucket >= buckets {
-        return None;
-    }
-    let scaled = u128::from(bucket) << 64;
-    Some(KeyHash(scaled.div_ceil(u128::from(buckets)) as u64))
 }
 
 /// Memory of a table.
@@ -474,67 +356,4 @@ pub(crate) fn table_bytes(buckets: u64) -> u64 {
 /// A small table doubles; a large one grows by a quarter, so that little of it stands empty.
 fn next_size(buckets: u64, small_bytes: u64) -> u64 {
     if table_bytes(buckets) < small_bytes { buckets * 2 } else { buckets + buckets / 4 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn first_hash_is_the_first_of_its_bucket() {
-        for buckets in [64u64, 65, 80, 1000, 12_345_677] {
-            for bucket in [1, 2, 63, buckets / 2, buckets - 1] {
-                let first = first_hash(bucket, buckets).expect("inside");
-                assert_eq!(first.bucket(buckets), bucket);
-                assert_eq!(KeyHash(first.0 - 1).bucket(buckets), bucket - 1);
-            }
-            assert!(first_hash(buckets, buckets).is_none());
-        }
-    }
-
-    /// Locations stand for themselves: the hash of location n is spread(n).
-    fn spread(location: Location) -> KeyHash {
-        KeyHash(
-            location
-                .to_bits()
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(17)
-                .wrapping_mul(0xd6e8_feb8_6659_fd93),
-        )
-    }
-
-    #[test]
-    fn keys_survive_growth_and_removal() {
-        let shared = IndexShared::new().expect("memory");
-        let mut index = Index::new();
-        let place = |n: u64| Location::from_offset(n * 8);
-        for n in 1..=20_000u64 {
-            let location = place(n);
-            index.insert(&shared, spread(location), location, spread).expect("room");
-            if index.wants_bytes(&shared, 0).is_some() {
-                index.start_growth(&shared, 16 * 1024).expect("memory");
-            }
-            index.grow(&shared, 2, |_| (), spread, |_| panic!("lost a key"));
-            if n % 3 == 0 {
-                let gone = place(n / 3);
-                let found = index.find(&shared, spread(gone), |l| l == gone).expect("still there");
-                index.remove(&shared, found);
-            }
-        }
-        for n in 1..=20_000u64 {
-            let location = place(n);
-            let found = shared.find(spread(location), |l| (l == location).then_some(l));
-            assert_eq!(found.is_some(), n > 6_666, "key {n}");
-        }
-        let mut visited = 0;
-        let mut at = Some(KeyHash(0));
-        let mut last = KeyHash(0);
-        while let Some(from) = at {
-            at = index.visit_home(&shared, from, spread, |hash, _| {
-                visited += 1;
-                last = last.max(hash);
-            });
-        }
-        assert_eq!(visited, index.keys());
-    }
 }

@@ -1,0 +1,76 @@
+//! Records that came from elsewhere, checked before anything is believed.
+
+use crate::record::draft::{Draft, Shape, checksum};
+use crate::record::{HAS_CAS, HAS_FLAGS, HEADER_BYTES, Kind, TOKEN_STALE, TOKEN_TAKEN};
+use crate::time::Expiry;
+use crate::version::Version;
+
+/// Why received bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Fewer bytes than the header or the lengths say.
+    #[error("record cut short: {have} bytes of {need}")]
+    Short {
+        /// Bytes that are there.
+        have: usize,
+        /// Bytes that the header asks for.
+        need: usize,
+    },
+    /// A kind that this version does not know.
+    #[error("unknown record kind {0}")]
+    Kind(u8),
+    /// A key length that the kind does not allow.
+    #[error("a key of {0} bytes")]
+    Key(usize),
+    /// The CRC32C does not fit.
+    #[error("checksum mismatch")]
+    Checksum,
+}
+
+/// A record that came from elsewhere, checked: from a link, a batch or a file.
+pub(crate) struct Received<'a> {
+    pub(crate) draft: Draft<'a>,
+    /// Bytes it takes of the input.
+    pub(crate) total: usize,
+}
+
+/// Checks the record at the start of `bytes`. Never panics, whatever the bytes.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, RecordError> {
+    if bytes.len() < HEADER_BYTES {
+        return Err(RecordError::Short { have: bytes.len(), need: HEADER_BYTES });
+    }
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let kind_byte = bytes[25];
+    let kind = Kind::of(kind_byte).filter(|_| kind_byte >> 6 == 0).ok_or(RecordError::Kind(kind_byte))?;
+    let shape = Shape {
+        key_len: usize::from(bytes[24]),
+        value_len: word(16) as usize,
+        has_flags: kind_byte & HAS_FLAGS != 0,
+        has_cas: kind_byte & HAS_CAS != 0,
+    };
+    if bytes.len() < shape.total() {
+        return Err(RecordError::Short { have: bytes.len(), need: shape.total() });
+    }
+    if (shape.key_len == 0) != (kind == Kind::Flush) || shape.key_len > crate::limits::KEY_BYTES_MAX {
+        return Err(RecordError::Key(shape.key_len));
+    }
+    let version = Version(long(0));
+    let rest = &bytes[HEADER_BYTES..shape.end()];
+    if checksum(version, word(16), bytes[24], kind_byte, rest) != word(20) {
+        return Err(RecordError::Checksum);
+    }
+    let key_at = shape.key_at();
+    let draft = Draft {
+        version,
+        expiry: Expiry::from_bits(word(8)),
+        access: word(12),
+        token: bytes[26] & (TOKEN_STALE | TOKEN_TAKEN),
+        kind,
+        flags: if shape.has_flags { word(HEADER_BYTES) } else { 0 },
+        explicit_cas: shape.has_cas.then(|| long(key_at - 8)),
+        key: &bytes[key_at..key_at + shape.key_len],
+        value: [&bytes[key_at + shape.key_len..shape.end()], &[]],
+    };
+    Ok(Received { draft, total: shape.total() })
+}
