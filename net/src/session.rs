@@ -7,8 +7,8 @@
 //!                                           other shard: sent away, its answer waits (session/answers.rs)
 //! ```
 //!
-//! Answers keep the order of their commands. A write away does not stop later writes, nor reads of other shards;
-//! a read of a shard with an unfinished write of this session waits, and the input with it.
+//! Answers keep the order of their commands. A write away does not stop later writes, nor reads of other keys; a read
+//! of a key with an unfinished write of this session waits, and the input with it.
 
 use memchr::memchr;
 use ringcache_engine::{Outcome, ShardId, StoreMode};

@@ -218,5 +218,5 @@ fn garbage(state: &mut u64, round: u32) -> u8 {
     *state ^= *state >> 7;
     *state ^= *state << 17;
     let byte = (*state >> 32) as u8;
-    if round % 2 == 0 { byte } else { ALPHABET[usize::from(byte) % ALPHABET.len()] }
+    if round.is_multiple_of(2) { byte } else { ALPHABET[usize::from(byte) % ALPHABET.len()] }
 }

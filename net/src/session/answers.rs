@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use ringcache_engine::{Outcome, ShardId};
+use ringcache_engine::{KeyHash, Outcome, ShardId};
 
 use crate::limits::{
     OUTPUT_BYTES_HIGH, SESSION_WRITES_WAITING_MAX, SPARE_WAITING_MAX, WAITING_KEPT_ANSWERS,
@@ -106,6 +106,24 @@ struct ShardState {
     unfinished: u32,
     /// Answers in the queue that will still read there.
     reading: u32,
+    /// The keys of the unfinished writes, as a filter; empty when there are none.
+    written: KeyFilter,
+}
+
+/// Which keys may have been written: one bit of 64 for each, so that a read of another key waits in vain for one in
+/// 64 per unfinished write.
+#[derive(Clone, Copy, Default)]
+pub struct KeyFilter(u64);
+
+impl KeyFilter {
+    /// Of every key: what a flush writes.
+    pub const ALL: KeyFilter = KeyFilter(u64::MAX);
+
+    /// Of one key.
+    #[inline]
+    pub fn of(hash: KeyHash) -> Self {
+        Self(1 << (hash.0 >> 32 & 63))
+    }
 }
 
 struct Answer {
@@ -144,10 +162,12 @@ impl Answers {
         }
     }
 
-    /// Whether a read of `shard` sees all writes of this session.
+    /// Whether a read of a key in `shard` sees all writes of this session to that key.
     #[inline]
-    pub fn may_read(&self, shard: ShardId) -> bool {
-        self.0.as_ref().is_none_or(|waiting| waiting.shards[usize::from(shard.0)].unfinished == 0)
+    pub fn may_read(&self, shard: ShardId, hash: KeyHash) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|waiting| waiting.shards[usize::from(shard.0)].written.0 & KeyFilter::of(hash).0 == 0)
     }
 
     /// Whether a write may be sent to `shard`.
@@ -164,8 +184,8 @@ impl Answers {
         self.0.as_ref().is_some_and(|waiting| waiting.side.len() + waiting.text.len() >= OUTPUT_BYTES_HIGH)
     }
 
-    /// Keeps the place of an answer whose write went to `shard`, one of `shards`.
-    pub fn wait(&mut self, shard: ShardId, shards: u16, form: Form, text: &[u8]) {
+    /// Keeps the place of an answer whose write of these keys went to `shard`, one of `shards`.
+    pub fn wait(&mut self, shard: ShardId, shards: u16, written: KeyFilter, form: Form, text: &[u8]) {
         let waiting = self.0.get_or_insert_with(|| Waiting::spare(shards));
         let text_at = waiting.text.len();
         if !form.silent {
@@ -173,6 +193,7 @@ impl Answers {
         }
         let state = &mut waiting.shards[usize::from(shard.0)];
         state.unfinished += 1;
+        state.written.0 |= written.0;
         state.reading += u32::from(form.verb.reads());
         waiting.unfinished += 1;
         waiting.queue.push_back(Answer {
@@ -193,7 +214,11 @@ impl Answers {
             .find(|answer| answer.shard == shard && answer.outcome.is_none())
             .expect("a shard answers each write once");
         answer.outcome = Some(*outcome);
-        waiting.shards[usize::from(shard.0)].unfinished -= 1;
+        let state = &mut waiting.shards[usize::from(shard.0)];
+        state.unfinished -= 1;
+        if state.unfinished == 0 {
+            state.written = KeyFilter::default();
+        }
         waiting.unfinished -= 1;
     }
 

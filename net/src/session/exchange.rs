@@ -1,11 +1,11 @@
 //! What the commands of one call into a session work with: the engine, the answers, the batch of lookups.
 
-use ringcache_engine::{KeyHash, Outcome, ShardId, Write};
+use ringcache_engine::{KeyHash, Op, Outcome, ShardId, Write};
 
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::output::Output;
 use crate::reach::{Reach, Sent};
-use crate::session::answers::{Answers, Form};
+use crate::session::answers::{Answers, Form, KeyFilter};
 use crate::session::lookups::{Lookup, Lookups, Reply, Sight};
 
 /// How a command ended.
@@ -133,10 +133,10 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
         true
     }
 
-    /// Whether a read of the key's shard sees every write of this session.
+    /// Whether a read of the key sees every write of this session to it.
     #[inline]
     pub fn may_read(&self, hash: KeyHash) -> bool {
-        self.answers.is_empty() || self.answers.may_read(self.shard_of(hash))
+        self.answers.is_empty() || self.answers.may_read(self.shard_of(hash), hash)
     }
 
     /// Sends a write to its shard. `form` and `text` make the answer when the outcome comes later. The batch of
@@ -155,7 +155,11 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
         match self.reach.write_to(shard, write) {
             Sent::Done(outcome) => Delivery::Done(outcome),
             Sent::Away(shard) => {
-                self.answers.wait(shard, self.reach.reader.shards(), form, text);
+                let written = match write.op {
+                    Op::Flush { .. } => KeyFilter::ALL,
+                    _ => KeyFilter::of(write.hash),
+                };
+                self.answers.wait(shard, self.reach.reader.shards(), written, form, text);
                 Delivery::Away
             }
         }
