@@ -10,7 +10,8 @@
 //!   queues empty? then sleep        asleep? then take the flag down and wake
 //! ```
 //!
-//! At least one of them sees the other's store. `tests/mesh_model.rs` runs this very file under loom.
+//! At least one of them sees the other's store. Both change the flag by read-modify-write only, so that a change
+//! that comes late can't stand behind a newer one in the order of changes. `tests/mesh_model.rs` runs this very file under loom.
 
 use super::sync::{AtomicBool, Ordering, fence};
 
@@ -27,13 +28,13 @@ impl Bell {
 
     /// Announces sleep. The owner must look at all its queues after this and before it sleeps.
     pub fn announce_sleep(&self) {
-        self.asleep.store(true, Ordering::Relaxed);
+        self.asleep.swap(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     /// The owner is awake again, woken or not.
     pub fn announce_awake(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.asleep.swap(false, Ordering::Relaxed);
     }
 
     /// Called after a push: whether the caller has to wake the owner. True for one of several callers.
