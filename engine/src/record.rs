@@ -220,9 +220,19 @@ impl<'a> RecordView<'a> {
     /// Counts an access. Racing readers may lose one of two increments, which is harmless.
     #[inline]
     pub(crate) fn mark_access(self, now: Seconds) {
+        self.count_access(now, true);
+    }
+
+    /// As [`RecordView::mark_access`], for a use that showed the value to nobody: an add that found the record.
+    pub(crate) fn mark_found(self, now: Seconds) {
+        self.count_access(now, self.access() & ACCESS_FETCHED != 0);
+    }
+
+    #[inline]
+    fn count_access(self, now: Seconds, is_fetched: bool) {
         let before = self.access();
         let frequency = (before >> ACCESS_FREQUENCY_SHIFT & FREQUENCY_MAX) + 1;
-        let latest = access_word(now, true, frequency);
+        let latest = access_word(now, is_fetched, frequency);
         if latest != before {
             self.store32(ACCESS_AT, latest);
         }

@@ -19,6 +19,9 @@ impl Owner {
             return self.create_number(shared, write, arithmetic, now);
         };
         let view = RecordView::at(&shared.arena, place.location);
+        if view.value().is_empty() {
+            return Outcome::bare(Status::NonNumeric);
+        }
         if arithmetic.compare.is_some_and(|asked| asked != 0 && asked != view.cas()) {
             return Outcome::bare(Status::Exists);
         }
@@ -31,16 +34,26 @@ impl Owner {
         let mut digits = [b' '; COUNTER_TEXT_MAX];
         let digits_len = write_decimal(number, &mut digits);
         // memcached writes a result that is not longer in place and pads it: clients see the old length.
-        let value_len = digits_len.max(view.value().len().min(COUNTER_TEXT_MAX));
-        let expiry = arithmetic.expiry.unwrap_or(view.expiry());
-        let (flags, access, token, expiry_before) =
-            (view.flags(), view.access(), view.token(), view.expiry());
-        let store = Store {
-            explicit_cas: arithmetic.explicit_cas,
-            ..Store::set(&digits[..value_len], flags, expiry)
+        // One that has grown is a new item there, neither stale nor fetched.
+        let has_grown = digits_len > view.value().len();
+        let value_len = digits_len.max(view.value().len());
+        let mut longer = Vec::new();
+        let text = if value_len <= COUNTER_TEXT_MAX {
+            &digits[..value_len]
+        } else {
+            // A number at the front of a long text is rare enough for an allocation.
+            longer.resize(value_len, b' ');
+            longer[..digits_len].copy_from_slice(&digits[..digits_len]);
+            &longer
         };
+        let expiry_before = view.expiry();
+        let expiry = arithmetic.expiry.unwrap_or(expiry_before);
+        let (flags, access, token) = (view.flags(), view.access(), view.token());
+        let store = Store { explicit_cas: arithmetic.explicit_cas, ..Store::set(text, flags, expiry) };
         let mut draft = super::store::draft(write, &store, now);
-        (draft.access, draft.token) = (access, token);
+        if !has_grown {
+            (draft.access, draft.token) = (access, token);
+        }
         let outcome = self.commit(shared, write, draft, false, now);
         Outcome { number, expiry_before, ..outcome }
     }
@@ -65,14 +78,16 @@ impl Owner {
     }
 }
 
-/// Longest value that can be a counter: the digits and the padding that shrinking numbers leave.
+/// Longest value that is counted without an allocation: the digits and the padding that shrinking numbers leave.
 const COUNTER_TEXT_MAX: usize = 64;
+/// Longest value that can be a counter; memcached keeps larger ones in pieces and does not look for a number there.
+const COUNTER_VALUE_MAX: usize = 512 * 1024;
 
 const _: () = assert!(COUNTER_TEXT_MAX >= COUNTER_DIGITS_MAX);
 
 /// The number at the start of a value: digits, then nothing or white space, as strtoull reads it.
 fn parse_counter(value: &[u8]) -> Option<u64> {
-    if value.len() > COUNTER_TEXT_MAX {
+    if value.len() > COUNTER_VALUE_MAX {
         return None;
     }
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);

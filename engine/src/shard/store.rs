@@ -38,7 +38,7 @@ impl Owner {
         let present = self.find_living(shared, write, now);
         let status = match (store.mode, present) {
             (StoreMode::Add, Some(place)) => {
-                RecordView::at(&shared.arena, place.location).mark_access(now.seconds);
+                RecordView::at(&shared.arena, place.location).mark_found(now.seconds);
                 Status::NotStored
             }
             (StoreMode::Replace, None) if store.compare.is_none() => Status::NotStored,
@@ -177,7 +177,8 @@ fn compare(shared: &Shared, place: Place, store: &Store<'_>) -> Compared {
     match store.compare {
         None => Compared::Go,
         Some(asked) if asked == present && asked != 0 => Compared::Go,
-        Some(asked) if store.invalidate && asked < present => Compared::GoStale,
+        // Zero is no record's CAS, so it is not an older one either.
+        Some(asked) if store.invalidate && asked != 0 && asked < present => Compared::GoStale,
         Some(_) => Compared::Stop,
     }
 }
