@@ -106,8 +106,18 @@ struct ShardState {
     unfinished: u32,
     /// Answers in the queue that will still read there.
     reading: u32,
-    /// The keys of the unfinished writes, as a filter; empty when there are none.
+    /// The keys of the unfinished writes and unmade answers, as a filter; empty when there are none.
     written: KeyFilter,
+}
+
+impl ShardState {
+    /// Opens all keys to reads again. An answer that is made by reading comes before them: it shows whether the value
+    /// had been fetched.
+    fn forget_settled(&mut self) {
+        if self.unfinished == 0 && self.reading == 0 {
+            self.written = KeyFilter::default();
+        }
+    }
 }
 
 /// Which keys may have been written: one bit of 64 for each, so that a read of another key waits in vain for one in
@@ -216,9 +226,7 @@ impl Answers {
         answer.outcome = Some(*outcome);
         let state = &mut waiting.shards[usize::from(shard.0)];
         state.unfinished -= 1;
-        if state.unfinished == 0 {
-            state.written = KeyFilter::default();
-        }
+        state.forget_settled();
         waiting.unfinished -= 1;
     }
 
@@ -237,7 +245,9 @@ impl Answers {
     pub fn follow(&mut self, output: &mut Output) {
         let waiting = self.0.as_mut().expect("an answer was due");
         let answer = waiting.queue.pop_front().expect("an answer was due");
-        waiting.shards[usize::from(answer.shard.0)].reading -= u32::from(answer.form.verb.reads());
+        let state = &mut waiting.shards[usize::from(answer.shard.0)];
+        state.reading -= u32::from(answer.form.verb.reads());
+        state.forget_settled();
         let end = waiting.queue.front().map_or(waiting.side.bytes.len(), |next| next.side_at);
         output.take(&mut waiting.side, waiting.side_taken..end);
         waiting.side_taken = end;

@@ -1,7 +1,7 @@
 //! `ma <key> <flag>*`.
 
 use ringcache_engine::limits::KEY_BYTES_MAX;
-use ringcache_engine::{Arithmetic, KeyHash, Op, Outcome, Status, Write};
+use ringcache_engine::{Arithmetic, Expiry, KeyHash, Op, Outcome, Status, Write};
 
 use crate::output::Output;
 use crate::protocol::exptime::expiry;
@@ -104,14 +104,15 @@ fn push_result(key: &Key<'_>, flags: &Flags<'_>, outcome: &Outcome, sight: Sight
     } else {
         output.push(b"HD");
     }
-    let mut is_touched = !flags.has(b'T');
+    // N and T take effect where they stand on the line.
+    let at = |exptime: Option<i32>| exptime.map(|exptime| expiry(exptime, sight.now, sight.started));
+    let is_made = outcome.status == Status::Created;
+    let mut shown = if is_made { Expiry::NEVER } else { outcome.expiry_before };
     for token in flags.tokens() {
         match token[0] {
-            b'T' => is_touched = true,
-            b't' => {
-                let expiry = if is_touched { outcome.expiry } else { outcome.expiry_before };
-                push_left(expiry.left(sight.now.seconds), output);
-            }
+            b'T' => shown = at(flags.touch).unwrap_or(shown),
+            b'N' if is_made => shown = at(flags.vivify).unwrap_or(shown),
+            b't' => push_left(shown.left(sight.now.seconds), output),
             b'c' => push_number(b'c', sight.shown(outcome.cas), output),
             b'O' => push_token(token, output),
             b'k' => push_key(key, output),

@@ -36,9 +36,12 @@ pub struct PlainGet<'i> {
 struct Shown<'a, 'r> {
     /// `None`: `N` made it just now, empty, for this client.
     record: Option<&'a RecordRef<'r>>,
-    expiry: Expiry,
-    /// Before `T`.
+    /// Before `T` and `N`.
     expiry_before: Expiry,
+    /// From `T` on, which may come before or behind `t` on the line.
+    expiry_touched: Expiry,
+    /// From `N` on, where it made the record.
+    expiry_made: Option<Expiry>,
     cas: u64,
 }
 
@@ -77,7 +80,7 @@ pub fn answer_plain(
     match found {
         Found::Hit(record) => {
             sight.counters.get_hits.add(1);
-            push_record(&record, plain, key, record.expiry(), sight, output);
+            push_record(&record, plain, key, [record.expiry(); 2], sight, output);
         }
         Found::Miss(miss) => {
             count_miss(miss, sight.counters);
@@ -172,7 +175,8 @@ fn touch_into_past(
     }
     let sight = x.sight();
     count_hit(flags, sight);
-    push_record(record, &PlainGet::of(flags, sight), key, expiry_before, sight, x.sink());
+    // The touch may still be on its way to the key's owner, and the record then shows the expiry it had.
+    push_record(record, &PlainGet::of(flags, sight), key, [expiry_before, touch], sight, x.sink());
     Flow::Taken(command.line_bytes)
 }
 
@@ -187,9 +191,23 @@ fn answer_written(
     let plain = PlainGet::of(flags, sight);
     if outcome.status == Status::Created {
         count_hit(flags, sight);
-        let (expiry, cas) = (outcome.expiry, sight.shown(outcome.cas));
-        let shown = Shown { record: None, expiry, expiry_before: expiry, cas };
+        let at = |exptime: Option<i32>| exptime.map(|exptime| expiry(exptime, sight.now, sight.started));
+        let shown = Shown {
+            record: None,
+            expiry_before: Expiry::NEVER,
+            expiry_touched: at(flags.touch).unwrap_or(outcome.expiry),
+            expiry_made: at(flags.vivify),
+            cas: sight.shown(outcome.cas),
+        };
         push_shown(&shown, &plain, key, sight, output);
+        // The answer was a fetch of what it made, unless a write behind this one has replaced that already.
+        let made = sight.reader.get(KeyHash::of(key.bytes), key.bytes, sight.now);
+        if let Found::Hit(record) = made
+            && !plain.unbumped
+            && record.cas() == outcome.cas
+        {
+            record.mark_access(sight.now.seconds);
+        }
         return;
     }
     let found = match outcome.status {
@@ -202,7 +220,7 @@ fn answer_written(
             count_hit(flags, sight);
             let is_touched = outcome.status == Status::Touched;
             let expiry_before = if is_touched { outcome.expiry_before } else { record.expiry() };
-            push_record(&record, &plain, key, expiry_before, sight, output);
+            push_record(&record, &plain, key, [expiry_before, record.expiry()], sight, output);
         }
         Found::Miss(_) if flags.touch.is_some() => answer_missed_touch(key, flags, sight, output),
         miss => answer_plain(miss, &plain, key, sight, output),
@@ -239,12 +257,12 @@ fn push_record(
     record: &RecordRef<'_>,
     plain: &PlainGet<'_>,
     key: &Key<'_>,
-    expiry_before: Expiry,
+    [expiry_before, expiry_touched]: [Expiry; 2],
     sight: Sight<'_>,
     output: &mut Output,
 ) {
     let cas = sight.shown(record.cas());
-    let shown = Shown { record: Some(record), expiry: record.expiry(), expiry_before, cas };
+    let shown = Shown { record: Some(record), expiry_before, expiry_touched, expiry_made: None, cas };
     push_shown(&shown, plain, key, sight, output);
     if !plain.unbumped {
         record.mark_access(sight.now.seconds);
@@ -267,15 +285,15 @@ fn push_shown(
     } else {
         output.push(b"HD");
     }
-    let mut is_touched = false;
+    let mut expiry = shown.expiry_before;
+    let mut ends_early = false;
     for token in Tokens::of(plain.text) {
         match token[0] {
             b's' => push_number(b's', value_bytes, output),
-            b't' => {
-                let expiry = if is_touched { shown.expiry } else { shown.expiry_before };
-                push_left(expiry.left(sight.now.seconds), output);
-            }
-            b'T' => is_touched = true,
+            b't' => push_left(expiry.left(sight.now.seconds), output),
+            b'T' => expiry = shown.expiry_touched,
+            b'N' => expiry = shown.expiry_made.unwrap_or(expiry),
+            b'R' => ends_early = expiry != Expiry::NEVER && expiry.to_bits() < plain.recache.to_bits(),
             b'c' => push_number(b'c', shown.cas, output),
             b'f' => push_number(b'f', shown.record.map_or(0, |record| u64::from(record.flags())), output),
             b'l' => {
@@ -288,7 +306,7 @@ fn push_shown(
             _ => {}
         }
     }
-    push_token_state(shown, plain, output);
+    push_token_state(shown, ends_early, output);
     output.push(b"\r\n");
     if !value {
         return;
@@ -299,16 +317,16 @@ fn push_shown(
     }
 }
 
-/// Appends `Z`, `X` and `W`. The token is taken here, so that exactly one client is told `W`.
+/// Appends `Z`, `X` and `W`. The token is taken here, so that exactly one client is told `W`. `ends_early`: sooner than
+/// `R` asked for, as it stood where `R` is on the line.
 #[inline]
-fn push_token_state(shown: &Shown<'_, '_>, plain: &PlainGet<'_>, output: &mut Output) {
+fn push_token_state(shown: &Shown<'_, '_>, ends_early: bool, output: &mut Output) {
     let Some(record) = shown.record else {
         output.push(b" W");
         return;
     };
     let Token { stale, taken } = record.token();
-    let expires_early = shown.expiry != Expiry::NEVER && shown.expiry.to_bits() < plain.recache.to_bits();
-    let wants = !taken && (stale || expires_early);
+    let wants = !taken && (stale || ends_early);
     let has_won = wants && record.take_token();
     if taken || wants && !has_won {
         output.push(b" Z");
