@@ -6,9 +6,13 @@
 //! - Arithmetic on a key whose value was fetched in the same batch or the one before: memcached pads a shrinking number
 //!   in place only when no reply of any connection still points to the value.
 //! - Arithmetic on stored numbers from 2^63 on: memcached 1.6.18 looks for a minus sign behind the end of the item.
+//! - A `touch` without a fetch behind it: memcached's `h` says that the value has been fetched, which it has not.
+//! - Long values that begin with a number and white space: memcached counts with them, and overwrites the rest.
+//! - `ma` with `T`: memcached sets the expiry on the old item when the number has grown into a new one.
 //! - A `get` that fails for a long key behind other commands: memcached drops the unsent replies before it with it,
-//!   so such a command opens a batch.
-//! - A base64 key without `b`, or vivified with it: memcached notes in the item how the key was written.
+//!   so such a command opens a batch. The keys before the long one are absent, because memcached touches them.
+//! - A base64 key without `b`, vivified with it, or asked back by `mg`: memcached notes in the item how the key was
+//!   written, and forgets it with an append.
 //! - Times to live of a few seconds, and flags that appeared after the Debian 12 version.
 
 use crate::exceptions::Exception;
@@ -19,7 +23,9 @@ pub const CAS_MARK: u8 = 1;
 /// Number of different plain keys.
 pub const KEYS: usize = 24;
 /// A key that is never stored.
-const NEVER: &str = "neverstored";
+const ABSENT: &str = "absent";
+/// A key whose value is never fetched.
+const UNFETCHED: &str = "unfetched";
 /// Batches for which a key stays a counter, or none.
 const BATCHES_PER_ROLE: usize = 5;
 const BASE64_KEYS: [&str; 4] = ["AP8KDQ==", "aGVsbG8gd29ybGQ=", "Zm9v", "/////w=="];
@@ -91,14 +97,14 @@ impl Commands {
     fn classic_store(&mut self) -> Command {
         let key = self.key();
         let verb = *self.random.pick(&["set", "set", "set", "add", "replace", "append", "prepend", "cas"]);
-        let value = self.value();
+        let value = if verb.ends_with("pend") { self.part() } else { self.value() };
         let flags = *self.random.pick(&["0", "0", "1", "4294967295", "77", "4294967296", "+3"]);
         let exptime = self.exptime();
         let noreply = if self.random.once_in(8) { " noreply" } else { "" };
         let mut bytes = format!("{verb} {key} {flags} {exptime} {}", value.len()).into_bytes();
         if verb == "cas" {
             bytes.push(b' ');
-            bytes.extend(self.cas());
+            bytes.extend(self.cas(&key));
         }
         bytes.extend(noreply.bytes());
         self.spaced(bytes, &value)
@@ -127,14 +133,14 @@ impl Commands {
 
     fn classic_delete(&mut self) -> Command {
         let key = self.key();
-        let end = *self.random.pick(&["", "", "", " 0", " noreply", " 0 noreply"]);
+        let end = *self.random.pick(&["", "", "", " 0", " 10", " noreply", " 0 noreply"]);
         self.plain(format!("delete {key}{end}"))
     }
 
     fn classic_touch(&mut self) -> Command {
-        let (key, exptime) = (self.key(), self.exptime());
+        let (key, exptime) = (self.key_to_fetch(), self.exptime());
         let noreply = if self.random.once_in(8) { " noreply" } else { "" };
-        self.plain(format!("touch {key} {exptime}{noreply}"))
+        self.plain(format!("touch {key} {exptime}{noreply}\r\nmg {key}"))
     }
 
     fn meta_get(&mut self) -> Command {
@@ -151,6 +157,7 @@ impl Commands {
             flags.push((*self.random.pick(&["R30", "R10000", "R100000"])).to_owned());
         }
         if is_base64 {
+            flags.retain(|flag| flag != "k");
             flags.push("b".to_owned());
         }
         self.shuffle(&mut flags);
@@ -160,13 +167,14 @@ impl Commands {
     fn meta_set(&mut self) -> Command {
         let is_base64 = self.random.once_in(10);
         let key = if is_base64 { self.base64_key() } else { self.key() };
-        let value = self.value();
+        let mode = *self.random.pick(&["", "", "MS", "ME", "MA", "MP", "MR", "MX"]);
+        let value = if ["MA", "MP"].contains(&mode) { self.part() } else { self.value() };
         let mut flags = self.some_of(&["c", "k", "Oxyz", "q", "I", "F5", "F4294967295"]);
         if self.random.once_in(3) {
             flags.push(self.token('T'));
         }
-        if self.random.once_in(2) {
-            flags.push(format!("M{}", self.random.pick(&["S", "E", "A", "P", "R", "X"])));
+        if !mode.is_empty() {
+            flags.push(mode.to_owned());
         }
         if is_base64 {
             flags.push("b".to_owned());
@@ -179,7 +187,7 @@ impl Commands {
         let mut bytes = format!("ms {key} {} {}", value.len(), flags.join(" ")).into_bytes();
         if self.random.once_in(4) {
             bytes.extend(b" C");
-            bytes.extend(self.cas());
+            bytes.extend(self.cas(&key));
         }
         self.spaced(bytes, &value)
     }
@@ -197,7 +205,7 @@ impl Commands {
         let mut bytes = format!("md {key} {}", flags.join(" ")).into_bytes();
         if self.random.once_in(4) {
             bytes.extend(b" C");
-            bytes.extend(self.cas());
+            bytes.extend(self.cas(&key));
         }
         bytes.extend(b"\r\n");
         Command { bytes, exception: None, batch: 0 }
@@ -214,19 +222,16 @@ impl Commands {
         }
         if self.random.once_in(3) {
             flags.push(self.token('N'));
-            flags.push((*self.random.pick(&["J0", "J13", "J4611686018427387904"])).to_owned());
+            flags.push((*self.random.pick(&["J0", "J13", "J4611686018427"])).to_owned());
         } else if self.random.once_in(4) {
             // Together with N they fall under the exception about creating quietly.
             flags.push("q".to_owned());
-        }
-        if self.random.once_in(4) {
-            flags.push(self.token('T'));
         }
         self.shuffle(&mut flags);
         let mut bytes = format!("ma {key} {}", flags.join(" ")).into_bytes();
         if self.random.once_in(5) {
             bytes.extend(b" C");
-            bytes.extend(self.cas());
+            bytes.extend(self.cas(&key));
         }
         bytes.extend(b"\r\n");
         Command { bytes, exception: None, batch: 0 }
@@ -254,7 +259,7 @@ impl Commands {
             9 => format!("mg {long} v"),
             10 => format!("mg {key} v v"),
             11 => format!("mg {key} !"),
-            12 => format!("mg {key} O{}", "o".repeat(32 + self.random.below(9))),
+            12 => format!("mg {ABSENT} O{}", "o".repeat(32 + self.random.below(9))),
             13 => format!("mg {key} Tsoon"),
             14 => format!("mg {key} a b c d e f g h i j k l m n o p q r s t u v"),
             15 => "mg @@ b".to_owned(),
@@ -271,11 +276,11 @@ impl Commands {
     /// A data block that is longer or shorter than the line said, or flags that are refused.
     fn bad_data(&mut self, key: &str) -> Command {
         let bytes = match self.random.below(8) {
-            0 => format!("set {key} 0 0 3\r\nabcdef\r\n"),
+            0 => format!("set {key} 0 0 3\r\nabcdefghijkl\r\n"),
             1 => format!("set {key} 0 0 10\r\nabc\r\nxxxxxxxxxx\r\n"),
-            2 => format!("ms {key} 3\r\nabcdef\r\n"),
-            3 => format!("ms {key} 3 q\r\nabcdef\r\n"),
-            4 => format!("add {key} 0 0 4 noreply\r\nabcdef\r\n"),
+            2 => format!("ms {key} 3\r\nabcdefghijkl\r\n"),
+            3 => format!("ms {key} 3 q\r\nabcdefghijkl\r\n"),
+            4 => format!("add {key} 0 0 4 noreply\r\nabcdefghijkl\r\n"),
             5 => format!("ms {key} 3 Fx\r\nabc\r\n"),
             6 => format!("ms {key} 3 Cx\r\nabc\r\n"),
             _ => format!("ms {key} 3 S3\r\nabc\r\n"),
@@ -287,7 +292,7 @@ impl Commands {
     fn known_difference(&mut self) -> Command {
         let key = self.key();
         let long = "l".repeat(251);
-        let (text, exception) = match self.random.below(18) {
+        let (text, exception) = match self.random.below(17) {
             0 => ("get".to_owned(), Exception::Arguments),
             1 => (format!("set {key}"), Exception::Arguments),
             2 => (format!("set {key} 0 0"), Exception::Arguments),
@@ -301,10 +306,9 @@ impl Commands {
             10 => (format!("add {key} -1 0 9\r\nsome data"), Exception::Swallowed),
             11 => (format!("set {long} 0 0 9\r\nsome data"), Exception::Swallowed),
             12 => (format!("cas {key} 0 0 9 x\r\nsome data"), Exception::Swallowed),
-            13 => (format!("delete {NEVER} 10"), Exception::DeleteTime),
-            14 => (format!("md {key} q q"), Exception::DeleteFlags),
-            15 => (format!("md {key} !"), Exception::DeleteFlags),
-            16 => (format!("ms {NEVER} 3 MRR\r\nabc"), Exception::ModeLength),
+            13 => (format!("md {key} q q"), Exception::DeleteFlags),
+            14 => (format!("md {key} !"), Exception::DeleteFlags),
+            15 => (format!("ms {ABSENT} 3 MRR\r\nabc"), Exception::ModeLength),
             _ => ("version".to_owned(), Exception::Version),
         };
         Command { bytes: format!("{text}\r\n").into_bytes(), exception: Some(exception), batch: 0 }
@@ -346,12 +350,11 @@ impl Commands {
     }
 
     fn failing_get(&mut self) -> Command {
-        let key = self.key();
         let long = "l".repeat(251);
         let line = match self.random.below(3) {
             0 => format!("get {long}"),
-            1 => format!("gets {key} {long}"),
-            _ => format!("gat 0 {key} {long}"),
+            1 => format!("gets {ABSENT} {long}"),
+            _ => format!("gat 0 {ABSENT} {long}"),
         };
         self.plain(line)
     }
@@ -390,7 +393,7 @@ impl Commands {
     fn key_to_change(&mut self) -> String {
         if self.batches.is_multiple_of(BATCHES_PER_ROLE) {
             // Replies to the batch before may still point to what were no counters there.
-            return NEVER.to_owned();
+            return UNFETCHED.to_owned();
         }
         loop {
             let number = self.random.below(KEYS);
@@ -419,18 +422,23 @@ impl Commands {
         format!("{letter}{ttl}")
     }
 
-    /// The CAS unique last seen of a key, or one that nobody has.
-    fn cas(&mut self) -> Vec<u8> {
-        match self.random.below(6) {
-            0 => b"0".to_vec(),
-            1 => b"18446744073709551615".to_vec(),
-            _ => vec![CAS_MARK, b'A' + self.random.below(KEYS) as u8],
+    /// The CAS unique last seen of this key, or one that nobody has.
+    fn cas(&mut self, key: &str) -> Vec<u8> {
+        let number = (0..KEYS).find(|number| key_name(*number) == key);
+        match (self.random.below(6), number) {
+            (0, _) => b"0".to_vec(),
+            (1, _) | (_, None) => b"18446744073709551615".to_vec(),
+            (_, Some(number)) => vec![CAS_MARK, b'A' + number as u8],
         }
     }
 
+    /// What is joined to a value: seldom digits, so that no number grows past 2^63.
+    fn part(&mut self) -> Vec<u8> {
+        if self.random.once_in(4) { self.value() } else { b"part".to_vec() }
+    }
+
     fn value(&mut self) -> Vec<u8> {
-        let numbers =
-            ["0", "1", "9", "10", "99", "100", "4611686018427387904", "18446744073709551616", "12 ", ""];
+        let numbers = ["0", "1", "9", "10", "99", "100", "4611686018427", "18446744073709551616", "12 ", ""];
         if self.random.once_in(2) {
             return self.random.pick(&numbers).as_bytes().to_vec();
         }
@@ -441,7 +449,8 @@ impl Commands {
             _ => 100_000,
         };
         let bytes = self.random.below(bytes_max);
-        (0..bytes).map(|_| *self.random.pick(VALUE_LETTERS)).collect()
+        let first = (bytes > 0).then_some(b'v');
+        first.into_iter().chain((1..bytes).map(|_| *self.random.pick(VALUE_LETTERS))).collect()
     }
 
     fn some_of(&mut self, flags: &[&str]) -> Vec<String> {

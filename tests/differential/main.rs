@@ -36,7 +36,7 @@ use server::{Connection, Server};
 /// place only where nobody does.
 const STOCK_FLAGS: [&str; 4] = ["-m", "256", "-o", "no_lru_maintainer,no_lru_crawler"];
 /// Commands of the short run, for each seed.
-const COMMANDS_SHORT: usize = 20_000;
+const COMMANDS_SHORT: usize = 50_000;
 /// The seed that every run tries.
 const SEED: u64 = 20_260_709;
 /// Connections in turn, so that each worker meets every key.

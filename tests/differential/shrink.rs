@@ -35,9 +35,9 @@ pub fn shrink(history: Vec<Command>, differs: impl Fn(&[Command]) -> Option<Stri
     kept
 }
 
-/// The commands, and what differs when they are played; at most the last thirty.
+/// The commands, and what differs when they are played; at most the last sixty.
 pub fn listing(commands: &[Command], differs: impl Fn(&[Command]) -> Option<String>) -> String {
-    const LISTED_MAX: usize = 30;
+    const LISTED_MAX: usize = 60;
     let first = commands.len().saturating_sub(LISTED_MAX);
     let lines: Vec<String> =
         commands[first..].iter().map(|command| format!("  {}", shown(&command.bytes))).collect();

@@ -36,26 +36,12 @@ fn unknown_commands() -> Transcript {
 }
 
 fn missing_arguments() -> Transcript {
-    [
-        "get",
-        "get ",
-        "gets",
-        "set k 0 0",
-        "set",
-        "cas k 0 0 1",
-        "incr k",
-        "decr k",
-        "touch k",
-        "gat",
-        "delete",
-        "mg",
-        "md",
-    ]
-    .iter()
-    .fold(Transcript::new("missing arguments"), |transcript, line| {
-        transcript.step_since(PARSER, format!("{line}\r\n"), FORMAT, "ERROR\r\n")
-    })
-    .step_since(PARSER, "\r\n", FORMAT, "ERROR\r\n")
+    ["get", "get ", "gets", "set k 0 0", "set", "incr k", "decr k", "touch k", "gat", "delete", "mg", "md"]
+        .iter()
+        .fold(Transcript::new("missing arguments"), |transcript, line| {
+            transcript.step_since(PARSER, format!("{line}\r\n"), FORMAT, "ERROR\r\n")
+        })
+        .step_since(PARSER, "\r\n", FORMAT, "ERROR\r\n")
 }
 
 fn wrong_numbers() -> Transcript {
@@ -70,12 +56,18 @@ fn wrong_numbers() -> Transcript {
     });
     transcript
         .step_since(PARSER, "set k 0 abc 9\r\nsome data\r\n", FORMAT, format!("{FORMAT}ERROR\r\n"))
+        .step_since(PARSER, "cas k 0 0 9\r\nsome data\r\n", FORMAT, "ERROR\r\nERROR\r\n")
         .step_since(PARSER, "cas k 0 0 9 abc\r\nsome data\r\n", FORMAT, format!("{FORMAT}ERROR\r\n"))
         .step("incr k abc\r\n", "CLIENT_ERROR invalid numeric delta argument\r\n")
         .step("incr k -1\r\n", "CLIENT_ERROR invalid numeric delta argument\r\n")
         .step("incr k 18446744073709551616\r\n", "CLIENT_ERROR invalid numeric delta argument\r\n")
         .step("touch k abc\r\n", "CLIENT_ERROR invalid exptime argument\r\n")
-        .step("touch k 99999999999\r\n", "NOT_FOUND\r\n")
+        .step_since(
+            "numbers past 32 bits",
+            "touch k 99999999999\r\n",
+            "CLIENT_ERROR invalid exptime argument\r\n",
+            "NOT_FOUND\r\n",
+        )
         .step("flush_all abc\r\n", "CLIENT_ERROR invalid exptime argument\r\n")
         .step("ms k -5\r\n", FORMAT)
         .step("ms k 99999999999999999999\r\n", FORMAT)
@@ -85,9 +77,9 @@ fn wrong_numbers() -> Transcript {
 fn wrong_data() -> Transcript {
     let long = "k".repeat(251);
     Transcript::new("wrong data")
-        .step("set k 0 0 3\r\nabcdef\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
+        .step("set k 0 0 3\r\nabcdefghij\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
         .step("set k 0 0 10\r\nabc\r\nxxxxxxxxxx\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
-        .step("ms k 3\r\nabcdef\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
+        .step("ms k 3\r\nabcdefghij\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
         .step("get k\r\n", "END\r\n")
         .step_since(
             PARSER,

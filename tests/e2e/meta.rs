@@ -65,7 +65,7 @@ fn setting() -> Transcript {
         .step("ms a 2 c\r\nab\r\n", "HD c{cas}\r\n")
         .step("mg a c\r\n", "HD c{cas}\r\n")
         .step("ms a 2 T-1\r\nhi\r\nmg a v\r\n", "HD\r\nEN\r\n")
-        .step("ms a 2\r\nabc\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
+        .step("ms a 2\r\nabcdefgh\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
 }
 
 fn modes() -> Transcript {
@@ -138,7 +138,7 @@ fn quiet() -> Transcript {
         .step("md a q\r\nmd a q\r\n", "NF\r\n")
         .step_since("quiet ma that creates", "ma n N0 q\r\n", "", "HD\r\n")
         .step("ma n q v\r\nma none q\r\n", "NF\r\n")
-        .step("ms a 1 q\r\nab\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
+        .step("ms a 1 q\r\nabcdefgh\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n")
 }
 
 fn winning_and_stale() -> Transcript {
@@ -199,7 +199,7 @@ fn flags_that_are_wrong() -> Transcript {
     let long = "k".repeat(251);
     let changed = "flag errors of md";
     Transcript::new("wrong flags")
-        .step("mg a x\r\n", "CLIENT_ERROR invalid flag\r\n")
+        .step_since("md's x is known to mg", "mg a x\r\n", "EN\r\n", "CLIENT_ERROR invalid flag\r\n")
         .step("mg a !\r\n", "CLIENT_ERROR invalid flag\r\n")
         .step("mg a v v\r\n", "CLIENT_ERROR duplicate flag\r\n")
         .step("ms a 1 c c\r\na\r\n", "CLIENT_ERROR duplicate flag\r\n")

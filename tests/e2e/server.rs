@@ -62,11 +62,6 @@ impl Server {
         Server::start(Command::new(ringcached_path()), Transport::Unix, Some(path), &[])
     }
 
-    /// Starts `ringcached` under a limit of `descriptors` open files, soft and hard.
-    pub fn ringcached_with_descriptors(descriptors: u32, flags: &[&str]) -> Server {
-        Server::start(limited_ringcached(descriptors), Transport::Tcp, None, flags)
-    }
-
     /// Starts the stock `memcached` with `flags`, or says that it is missing. In CI it must be there.
     pub fn memcached(flags: &[&str]) -> Option<Server> {
         let program = peer_program("memcached")?;
@@ -162,6 +157,14 @@ impl Server {
         let pid = self.pid().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is everywhere");
         assert!(status.success(), "kill -s {name} {pid}");
+    }
+
+    /// Limits its open files while it runs.
+    pub fn limit_descriptors(&self, count: usize) {
+        let (pid, limit) = (self.pid().to_string(), format!("--nofile={count}:"));
+        let status =
+            Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("util-linux is everywhere");
+        assert!(status.success(), "prlimit {limit}");
     }
 
     /// Waits for the end of the process.
@@ -390,7 +393,8 @@ pub fn run_ringcached(flags: &[&str]) -> Output {
 
 /// As [`run_ringcached`], under a limit of `descriptors` open files.
 pub fn run_limited(descriptors: u32, flags: &[&str]) -> Output {
-    run(limited_ringcached(descriptors).args(flags))
+    let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+    run(Command::new("sh").arg("-c").arg(script).arg(ringcached_path()).args(flags))
 }
 
 /// As [`run_ringcached`], for any command.
@@ -429,12 +433,6 @@ pub fn skip(reason: &str) {
 /// Whether the tests run as root: memcached then wants to be told its user.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
-}
-
-fn limited_ringcached(descriptors: u32) -> Command {
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")).arg(ringcached_path());
-    command
 }
 
 fn tcp_ports(port_file: &Path) -> Vec<u16> {
