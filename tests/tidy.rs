@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where `unsafe` may stand: the memory of the engine with its views, the ring, the system calls, the mesh's queue.
-const UNSAFE_FILES: [&str; 7] = [
+/// Where `unsafe` may stand: the memory of the engine with its views, the ring, the system calls, the mesh's queue, and
+/// the model of reclamation, whose cells are what it is about.
+const UNSAFE_FILES: [&str; 8] = [
     "engine/src/memory.rs",
     "engine/src/index/bucket.rs",
     "engine/src/record.rs",
@@ -15,6 +16,7 @@ const UNSAFE_FILES: [&str; 7] = [
     "net/src/sys.rs",
     "net/src/mesh/queue.rs",
     "bench/src/ring.rs",
+    "engine/tests/turn_model.rs",
 ];
 
 const FILE_LINES_MAX: usize = 500;
@@ -23,7 +25,8 @@ const LONG_FILES: [(&str, usize, &str); 0] = [];
 
 const FUNCTION_LINES_MAX: usize = 70;
 /// Longer functions, each with the reason.
-const LONG_FUNCTIONS: [(&str, &str, usize, &str); 0] = [];
+const LONG_FUNCTIONS: [(&str, &str, usize, &str); 1] =
+    [("engine/tests/model.rs", "step", 103, "a flat match of all operations")];
 
 /// Words that the vocabulary replaces by more exact ones.
 const FORBIDDEN_NAMES: [&str; 8] =
