@@ -7,8 +7,9 @@
 //!                                           other shard: sent away, its answer waits (session/answers.rs)
 //! ```
 //!
-//! Answers keep the order of their commands. A write away does not stop later writes, nor reads of other keys; a read
-//! of a key with an unfinished write of this session waits, and the input with it.
+//! Answers keep the order of their commands. A write away does not stop later writes, nor reads of other keys. A read
+//! of a key with an unfinished write of this session is made when its answer's turn has come, and until then holds
+//! back later writes of the key.
 
 use memchr::memchr;
 use ringcache_engine::{Outcome, ShardId, StoreMode};
@@ -325,6 +326,8 @@ fn answer_later(due: &Due, command: &[u8], sight: Sight<'_>, output: &mut Output
         Verb::Increment => text::arithmetic::answer(outcome, false, silent, counters, output),
         Verb::Decrement => text::arithmetic::answer(outcome, true, silent, counters, output),
         Verb::Unasked => {}
+        Verb::Get { cas, last } => text::get::answer_deferred(command, cas, last, sight, output),
+        Verb::MetaRead => meta::get::answer_deferred(command, sight, output),
         Verb::GetAndTouch { cas } => text::get::answer_touched(command, outcome, cas, sight, output),
         Verb::MetaGet => meta::get::answer_later(command, outcome, sight, output),
         Verb::MetaSet => meta::set::answer_later(command, outcome, sight, output),

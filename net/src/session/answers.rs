@@ -13,11 +13,11 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use ringcache_engine::{KeyHash, Outcome, ShardId};
+use ringcache_engine::{KeyHash, Outcome, ShardId, Status};
 
 use crate::limits::{
-    OUTPUT_BYTES_HIGH, SESSION_WRITES_WAITING_MAX, SPARE_WAITING_MAX, WAITING_KEPT_ANSWERS,
-    WAITING_KEPT_BYTES,
+    OUTPUT_BYTES_HIGH, SESSION_READS_WAITING_MAX, SESSION_WRITES_WAITING_MAX, SPARE_WAITING_MAX,
+    WAITING_KEPT_ANSWERS, WAITING_KEPT_BYTES,
 };
 use crate::output::Output;
 
@@ -45,6 +45,15 @@ pub enum Verb {
         /// gats.
         cas: bool,
     },
+    /// A key of get or gets that waited for a write of the same session to it; the text is the key.
+    Get {
+        /// gets.
+        cas: bool,
+        /// The last key of its line.
+        last: bool,
+    },
+    /// mg that only reads and waited in the same way; the text is the key, a space and the flags.
+    MetaRead,
     /// mg with T or N; the text is what follows the verb on the line, as with all meta commands.
     MetaGet,
     /// ms.
@@ -56,10 +65,15 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Whether the answer is made by reading the record after the write. Until that has happened no later write
-    /// of the session may reach the shard.
+    /// Whether the answer is made by reading the record. Until that has happened no later write of the session to
+    /// the key may reach the shard.
     fn reads(self) -> bool {
-        matches!(self, Verb::GetAndTouch { .. } | Verb::MetaGet)
+        self.waits_for_nothing() || matches!(self, Verb::GetAndTouch { .. } | Verb::MetaGet)
+    }
+
+    /// Whether there is no outcome to come: when the answers before it are made, the writes before it are done.
+    fn waits_for_nothing(self) -> bool {
+        matches!(self, Verb::Get { .. } | Verb::MetaRead)
     }
 }
 
@@ -98,6 +112,8 @@ struct Waiting {
     shards: Vec<ShardState>,
     /// Answers without an outcome.
     unfinished: usize,
+    /// Reads that wait for writes.
+    reads: usize,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -108,32 +124,63 @@ struct ShardState {
     reading: u32,
     /// The keys of the unfinished writes and unmade answers, as a filter; empty when there are none.
     written: KeyFilter,
+    /// The keys of these answers, likewise.
+    read: KeyFilter,
 }
 
 impl ShardState {
-    /// Opens all keys to reads again. An answer that is made by reading comes before them: it shows whether the value
-    /// had been fetched.
+    /// Opens keys to writes and to reads again. An answer that is made by reading comes before later reads: it shows
+    /// whether the value had been fetched.
     fn forget_settled(&mut self) {
-        if self.unfinished == 0 && self.reading == 0 {
+        if self.reading > 0 {
+            return;
+        }
+        self.read = KeyFilter::default();
+        if self.unfinished == 0 {
             self.written = KeyFilter::default();
         }
     }
 }
 
-/// Which keys may have been written: one bit of 64 for each, so that a read of another key waits in vain for one in
-/// 64 per unfinished write.
+/// Which keys a write or a read is about.
+#[derive(Clone, Copy)]
+pub enum Keys {
+    /// One key.
+    One(KeyHash),
+    /// Every key of the shard: what a flush writes.
+    All,
+}
+
+/// A set of keys that may say yes in vain: one bit of 1024 for each key, so that one key in thirty is taken for a
+/// member when thirty are.
 #[derive(Clone, Copy, Default)]
-pub struct KeyFilter(u64);
+struct KeyFilter([u64; 16]);
 
 impl KeyFilter {
-    /// Of every key: what a flush writes.
-    pub const ALL: KeyFilter = KeyFilter(u64::MAX);
-
-    /// Of one key.
-    #[inline]
-    pub fn of(hash: KeyHash) -> Self {
-        Self(1 << (hash.0 >> 32 & 63))
+    fn insert(&mut self, keys: Keys) {
+        match keys {
+            Keys::One(hash) => self.0[word(hash)] |= bit(hash),
+            Keys::All => self.0 = [u64::MAX; 16],
+        }
     }
+
+    #[inline]
+    fn may_hold(&self, keys: Keys) -> bool {
+        match keys {
+            Keys::One(hash) => self.0[word(hash)] & bit(hash) != 0,
+            Keys::All => self.0 != [0; 16],
+        }
+    }
+}
+
+#[inline]
+fn word(hash: KeyHash) -> usize {
+    (hash.0 >> 32 & 15) as usize
+}
+
+#[inline]
+fn bit(hash: KeyHash) -> u64 {
+    1 << (hash.0 >> 36 & 63)
 }
 
 struct Answer {
@@ -177,16 +224,40 @@ impl Answers {
     pub fn may_read(&self, shard: ShardId, hash: KeyHash) -> bool {
         self.0
             .as_ref()
-            .is_none_or(|waiting| waiting.shards[usize::from(shard.0)].written.0 & KeyFilter::of(hash).0 == 0)
+            .is_none_or(|waiting| !waiting.shards[usize::from(shard.0)].written.may_hold(Keys::One(hash)))
     }
 
-    /// Whether a write may be sent to `shard`.
+    /// Whether a write of these keys may be sent to `shard`.
     #[inline]
-    pub fn may_write(&self, shard: ShardId) -> bool {
+    pub fn may_write(&self, shard: ShardId, written: Keys) -> bool {
         self.0.as_ref().is_none_or(|waiting| {
             waiting.queue.len() < SESSION_WRITES_WAITING_MAX
-                && waiting.shards[usize::from(shard.0)].reading == 0
+                && !waiting.shards[usize::from(shard.0)].read.may_hold(written)
         })
+    }
+
+    /// Whether one more read may wait here. What they will show is not yet counted as output, so they are few.
+    pub fn may_defer(&self) -> bool {
+        self.0.as_ref().is_some_and(|waiting| waiting.reads < SESSION_READS_WAITING_MAX)
+    }
+
+    /// Keeps the place of a read that has to see a write which is under way. There is such a write, so an answer
+    /// waits already.
+    pub fn defer(&mut self, shard: ShardId, read: Keys, verb: Verb, text: [&[u8]; 3]) {
+        let waiting = self.0.as_mut().expect("a read waits only behind a write");
+        let text_at = waiting.text.len();
+        text.iter().for_each(|part| waiting.text.extend_from_slice(part));
+        let state = &mut waiting.shards[usize::from(shard.0)];
+        state.reading += 1;
+        state.read.insert(read);
+        waiting.reads += 1;
+        waiting.queue.push_back(Answer {
+            shard,
+            form: Form { verb, silent: false },
+            text: text_at..waiting.text.len(),
+            outcome: Some(Outcome::bare(Status::NotFound)),
+            side_at: waiting.side.bytes.len(),
+        });
     }
 
     /// Bytes held back; past the limit nothing more is parsed.
@@ -195,7 +266,7 @@ impl Answers {
     }
 
     /// Keeps the place of an answer whose write of these keys went to `shard`, one of `shards`.
-    pub fn wait(&mut self, shard: ShardId, shards: u16, written: KeyFilter, form: Form, text: &[u8]) {
+    pub fn wait(&mut self, shard: ShardId, shards: u16, written: Keys, form: Form, text: &[u8]) {
         let waiting = self.0.get_or_insert_with(|| Waiting::spare(shards));
         let text_at = waiting.text.len();
         if !form.silent {
@@ -203,8 +274,11 @@ impl Answers {
         }
         let state = &mut waiting.shards[usize::from(shard.0)];
         state.unfinished += 1;
-        state.written.0 |= written.0;
-        state.reading += u32::from(form.verb.reads());
+        state.written.insert(written);
+        if form.verb.reads() {
+            state.reading += 1;
+            state.read.insert(written);
+        }
         waiting.unfinished += 1;
         waiting.queue.push_back(Answer {
             shard,
@@ -245,9 +319,7 @@ impl Answers {
     pub fn follow(&mut self, output: &mut Output) {
         let waiting = self.0.as_mut().expect("an answer was due");
         let answer = waiting.queue.pop_front().expect("an answer was due");
-        let state = &mut waiting.shards[usize::from(answer.shard.0)];
-        state.reading -= u32::from(answer.form.verb.reads());
-        state.forget_settled();
+        waiting.forget_read(&answer);
         let end = waiting.queue.front().map_or(waiting.side.bytes.len(), |next| next.side_at);
         output.take(&mut waiting.side, waiting.side_taken..end);
         waiting.side_taken = end;
@@ -263,6 +335,17 @@ impl Waiting {
         let mut waiting = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         waiting.shards.resize(usize::from(shards), ShardState::default());
         waiting
+    }
+
+    /// A read was made: later writes of its key may go.
+    fn forget_read(&mut self, answer: &Answer) {
+        if !answer.form.verb.reads() {
+            return;
+        }
+        let state = &mut self.shards[usize::from(answer.shard.0)];
+        state.reading -= 1;
+        state.forget_settled();
+        self.reads -= usize::from(answer.form.verb.waits_for_nothing());
     }
 
     /// Every counter is zero here, because the queue is empty.

@@ -5,7 +5,7 @@ use ringcache_engine::{KeyHash, Op, Outcome, ShardId, Write};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::output::Output;
 use crate::reach::{Reach, Sent};
-use crate::session::answers::{Answers, Form, KeyFilter};
+use crate::session::answers::{Answers, Form, Keys, Verb};
 use crate::session::lookups::{Lookup, Lookups, Reply, Sight};
 
 /// How a command ended.
@@ -127,9 +127,22 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
             return false;
         }
         if !self.may_read(hash) {
-            return false;
+            return self.defer(hash, key, reply);
         }
         self.lookups.add(Lookup { hash, key, input_at, reply }, self.reach.reader);
+        true
+    }
+
+    /// Lets a read wait for the write before it, while the commands behind it go on.
+    fn defer(&mut self, hash: KeyHash, key: &[u8], reply: Reply<'_>) -> bool {
+        if !self.settle() || !self.answers.may_defer() {
+            return false;
+        }
+        let (verb, text) = match reply {
+            Reply::Value { cas, last } => (Verb::Get { cas, last }, [key, b"", b""]),
+            Reply::Meta(plain) => (Verb::MetaRead, [key, b" ", plain.text()]),
+        };
+        self.answers.defer(self.shard_of(hash), Keys::One(hash), verb, text);
         true
     }
 
@@ -149,16 +162,16 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
     /// As [`Exchange::send`], to a shard that the caller names.
     #[inline]
     pub fn send_to(&mut self, shard: ShardId, write: &Write<'_>, form: Form, text: &[u8]) -> Delivery {
-        if !self.answers.may_write(shard) {
+        let written = match write.op {
+            Op::Flush { .. } => Keys::All,
+            _ => Keys::One(write.hash),
+        };
+        if !self.answers.may_write(shard, written) {
             return Delivery::Wait;
         }
         match self.reach.write_to(shard, write) {
             Sent::Done(outcome) => Delivery::Done(outcome),
             Sent::Away(shard) => {
-                let written = match write.op {
-                    Op::Flush { .. } => KeyFilter::ALL,
-                    _ => KeyFilter::of(write.hash),
-                };
                 self.answers.wait(shard, self.reach.reader.shards(), written, form, text);
                 Delivery::Away
             }

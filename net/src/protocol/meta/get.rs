@@ -89,6 +89,17 @@ pub fn answer_plain(
     }
 }
 
+/// The answer to an `mg` that only reads and waited for a write; `text` is its key and flags.
+pub fn answer_deferred(text: &[u8], sight: Sight<'_>, output: &mut Output) {
+    let mut tokens = Tokens::of(text);
+    let word = tokens.next().unwrap_or_default();
+    let mut room = [0; KEY_BYTES_MAX];
+    let (key, flags) = Flags::parse(word, tokens.rest(), 2, &mut room)
+        .expect("the same text was parsed before it had to wait");
+    let found = sight.reader.get(KeyHash::of(key.bytes), key.bytes, sight.now);
+    answer_plain(found, &PlainGet::of(&flags, sight), &key, sight, output);
+}
+
 /// The answer to an `mg` whose write went away; `text` is what followed the verb on its line.
 pub fn answer_later(text: &[u8], outcome: &Outcome, sight: Sight<'_>, output: &mut Output) {
     let mut tokens = Tokens::of(text);
@@ -100,6 +111,11 @@ pub fn answer_later(text: &[u8], outcome: &Outcome, sight: Sight<'_>, output: &m
 }
 
 impl<'i> PlainGet<'i> {
+    /// The flags as the client wrote them.
+    pub fn text(&self) -> &'i [u8] {
+        self.text
+    }
+
     fn of(flags: &Flags<'i>, sight: Sight<'_>) -> Self {
         Self {
             text: flags.text(),

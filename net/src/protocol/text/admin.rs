@@ -10,7 +10,7 @@ use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens, is_noreply};
 use crate::protocol::number::{parse_i32, parse_u32};
 use crate::protocol::{BAD_FORMAT, UNKNOWN};
-use crate::session::answers::{Form, Verb};
+use crate::session::answers::{Form, Keys, Verb};
 use crate::session::{Delivery, Exchange, Flow};
 use crate::stats;
 
@@ -39,7 +39,7 @@ pub fn flush_all(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
         Some(word) => parse_i32(word),
     };
     let shards = x.reach.reader.shards();
-    if !(0..shards).all(|shard| x.answers.may_write(ShardId(shard))) {
+    if !(0..shards).all(|shard| x.answers.may_write(ShardId(shard), Keys::All)) {
         return Flow::Wait;
     }
     x.reach.counters.cmd_flush.add(1);

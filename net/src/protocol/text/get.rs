@@ -90,6 +90,14 @@ pub fn answer(found: Found<'_>, cas: bool, sight: Sight<'_>, output: &mut Output
     }
 }
 
+/// The answer to one key of get or gets that waited for a write.
+pub fn answer_deferred(key: &[u8], cas: bool, last: bool, sight: Sight<'_>, output: &mut Output) {
+    answer(sight.reader.get(KeyHash::of(key), key, sight.now), cas, sight, output);
+    if last {
+        output.push(END);
+    }
+}
+
 /// The answer to one key of gat or gats, once its owner has touched it.
 pub fn answer_touched(key: &[u8], outcome: &Outcome, cas: bool, sight: Sight<'_>, output: &mut Output) {
     let found = match outcome.status {
