@@ -83,9 +83,9 @@ pub const EXECUTOR_BYTES: usize = 64 * 1024;
 /// Depth of glommio's own rings, which only its timers and files use.
 pub const EXECUTOR_RING_DEPTH: usize = 32;
 /// Descriptors beside connections: rings, events, listeners, standard streams. Per process, and per worker.
-pub const DESCRIPTORS_RESERVED: u64 = 64;
+pub const DESCRIPTORS_RESERVED: u64 = 24;
 /// Descriptors of one worker: its own ring, its event, and glommio's rings and events.
-pub const DESCRIPTORS_PER_WORKER: u64 = 16;
+pub const DESCRIPTORS_PER_WORKER: u64 = 8;
 /// Smallest `-I`, as memcached's.
 pub const ITEM_BYTES_MIN: u32 = 1024;
 /// Largest `-m`: what a process can map on every 64-bit Linux with room to spare.
