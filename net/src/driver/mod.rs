@@ -70,3 +70,6 @@ pub enum Wait {
     /// Until there is one more than the sends of this submission cause by themselves, at most this long.
     UpTo(std::time::Duration),
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,11 @@ struct Event {
 impl Driver {
     /// Makes the ring of the calling thread, with `event` always being read.
     pub fn new(event: BorrowedFd<'_>) -> Result<Self, Refusal> {
+        Self::with_buffering(event, Buffering::Best)
+    }
+
+    /// As [`Driver::new`], as if the kernel had no more than `buffering`.
+    pub(super) fn with_buffering(event: BorrowedFd<'_>, buffering: Buffering) -> Result<Self, Refusal> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -80,7 +85,7 @@ impl Driver {
         if let Err(error) = submitter.register_ring_fd() {
             tracing::debug!(%error, "the ring's descriptor is looked up in every call");
         }
-        let buffers = ReceiveBuffers::new(&submitter).map_err(Refusal::of)?;
+        let buffers = ReceiveBuffers::new(&submitter, buffering).map_err(Refusal::of)?;
         let mut driver = Self {
             submitter,
             submissions,
@@ -173,6 +178,12 @@ impl Driver {
         let message = opcode::MsgRingData::new(Fd(ring), 0, Tag::Woken.to_bits(), None).build();
         // SAFETY: the entry has no pointers.
         unsafe { self.ask(message.flags(Flags::SKIP_SUCCESS), Tag::Wake(worker)) }
+    }
+
+    /// Acts as if rings could not send messages.
+    #[cfg(test)]
+    pub(super) fn never_send_messages(&mut self) {
+        self.messages_work = false;
     }
 
     /// Hands all requests to the kernel, lets it do its deferred work and waits as `wait` says. One system call,
@@ -325,6 +336,15 @@ impl Flight {
     }
 }
 
+/// How the kernel uses receive buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buffering {
+    /// In pieces, where it can.
+    Best,
+    /// Each receive takes a whole one.
+    Whole,
+}
+
 /// The one group of receive buffers of a ring.
 const BUFFER_GROUP: u16 = 0;
 /// `IOU_PBUF_RING_INC`: a buffer is consumed in pieces (Linux 6.12).
@@ -362,10 +382,13 @@ struct Loan {
 impl ReceiveBuffers {
     /// Registers the buffers, incremental where the kernel has it: then few are enough, because small requests of
     /// many connections share one.
-    fn new(submitter: &Submitter<'_>) -> io::Result<Self> {
+    fn new(submitter: &Submitter<'_>, buffering: Buffering) -> io::Result<Self> {
+        if buffering == Buffering::Whole {
+            return Self::register(submitter, RECEIVE_BUFFERS_WHOLE, 0);
+        }
         match Self::register(submitter, RECEIVE_BUFFERS, INCREMENTAL) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                Self::register(submitter, RECEIVE_BUFFERS_WHOLE, 0)
+                Self::new(submitter, Buffering::Whole)
             }
             result => result,
         }
