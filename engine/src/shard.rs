@@ -59,6 +59,8 @@ pub(crate) struct Owner {
     job: Option<Job>,
     /// Where the search for expired slabs goes on in the book.
     sweep_at: usize,
+    /// The second in which that search began.
+    swept: Seconds,
     /// Retired memory, with its stamp, oldest first.
     waiting: VecDeque<(u64, Waiting)>,
     /// Retired runs that were pinned when their turn came.
@@ -80,6 +82,7 @@ impl Shard {
             flush_at: None,
             job: None,
             sweep_at: 0,
+            swept: Seconds(0),
             waiting: VecDeque::new(),
             pinned: Vec::new(),
             waiting_bytes: 0,
@@ -211,6 +214,7 @@ impl Owner {
     fn set_flushed(&mut self, shared: &Shared, version: Version, now: Now) {
         let flushed = self.flushed(shared).max(version);
         self.part(shared).flushed.store(flushed.0, Ordering::Release);
+        self.sweep_at = 0;
         self.log_change(shared, Kind::Flush, &[], &flushed.0.to_le_bytes(), now);
     }
 

@@ -94,12 +94,18 @@ impl Owner {
         true
     }
 
-    /// Looks at some slabs of the book for one that is over, or half over.
+    /// Looks at some slabs of the book for one that is over, or half over; once through the book per step of the
+    /// coarse clock, because nothing ends in between.
     fn find_expired(&mut self, shared: &Shared, now: Now) -> Option<Job> {
+        if self.swept != now.seconds && self.sweep_at >= self.slabs.len() {
+            self.swept = now.seconds;
+            self.sweep_at = 0;
+        }
         let flushed = self.flushed(shared);
-        for _ in 0..SWEEP_SLABS.min(self.slabs.len()) {
-            self.sweep_at = (self.sweep_at + 1) % self.slabs.len();
-            let Some((id, slab)) = self.slabs.at(self.sweep_at) else { continue };
+        let end = self.slabs.len().min(self.sweep_at + SWEEP_SLABS);
+        while self.sweep_at < end {
+            self.sweep_at += 1;
+            let Some((id, slab)) = self.slabs.at(self.sweep_at - 1) else { continue };
             let is_over = slab.version_max <= flushed || slab.expiry.is_past(now.seconds);
             if slab.filled == 0 || !(is_over || slab.expiry.is_worth_sweeping(now.seconds)) {
                 continue;
