@@ -40,6 +40,22 @@ fn idle_connections_cost_little_memory() {
     assert!(cost < BYTES_MAX, "{IDLE} idle connections cost {cost} bytes");
 }
 
+/// Whichever worker has them.
+#[test]
+fn every_connection_is_listed() {
+    let server = Server::ringcached(&["-t", "2"]);
+    let mut connections: Vec<Connection> = (0..6).map(|_| server.connect()).collect();
+    connections.iter_mut().for_each(|connection| assert_eq!(connection.ask("mn"), "MN"));
+    connections[0].send("stats conns\r\n");
+    let listed = String::from_utf8(connections[0].receive_until(b"END\r\n")).expect("stats are text");
+    assert_eq!(
+        listed.matches(":addr tcp:127.0.0.1:").count() - listed.matches("conn_listening").count(),
+        6,
+        "{listed}"
+    );
+    assert!(listed.matches(":secs_since_last_cmd 0").count() >= 6, "{listed}");
+}
+
 #[test]
 fn one_connection_too_many_is_told_so() {
     const MAX: usize = 64;
