@@ -116,7 +116,7 @@ fn same_flag(stock: &[u8], ours: &[u8], key: Option<&[u8]>, uniques: &mut Unique
         (Some(b'c'), Some(b'c')) => same_unique(&stock[1..], &ours[1..], key, uniques),
         (Some(b't'), Some(b't')) if number(&stock[1..]).is_some_and(|ttl| ttl > i64::from(i32::MAX)) => {
             *met.entry(Exception::ShownPast).or_default() += 1;
-            ours == b"t0"
+            ours == b"t0" || same_seconds(&stock[1..], &ours[1..], met)
         }
         (Some(b't'), Some(b't')) | (Some(b'l'), Some(b'l')) => same_seconds(&stock[1..], &ours[1..], met),
         _ => stock == ours,
