@@ -14,7 +14,7 @@ const LOCKED_BYTES_MIN: u64 = 512 * 1024;
 /// Why this machine can't serve, and what to allow.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Older than [`KERNEL_MIN`].
+    /// Older than `KERNEL_MIN`.
     #[error("the kernel is {release}, but at least 6.1 is needed for io_uring with deferred task work")]
     KernelTooOld {
         /// What `uname -r` says.
