@@ -41,7 +41,8 @@ fn end_with_any_panic() {
     }));
 }
 
-/// Sends log events to stderr: warnings always, more with each `-v`.
+/// Sends log events to stderr: warnings always, more with each `-v`. One that can't be written is dropped, because
+/// the report of that would go to stderr too, and panic: a reader that is gone or a full disk must not end a cache.
 fn start_log(verbosity: u8) {
     let level = match verbosity {
         0 => LevelFilter::WARN,
@@ -49,5 +50,10 @@ fn start_log(verbosity: u8) {
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .init();
 }

@@ -1,11 +1,12 @@
 //! The command line as an operator meets it: what is printed, which exit code, which files appear.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::server::{
-    Address, Connection, Directory, Server, Transport, ringcached_path, run, run_ringcached,
+    Address, Connection, Directory, Server, Transport, is_root, ringcached_path, run, run_ringcached,
 };
 
 #[test]
@@ -123,6 +124,42 @@ fn a_daemon_detaches_and_removes_its_pid_file() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_any_more_is_no_reason_to_end() {
+    let directory = Directory::create();
+    let socket = directory.path().join("socket");
+    let mut command = Command::new(ringcached_path());
+    command.arg("-v").arg("-s").arg(&socket).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program is there");
+    let answers = || Connection::open(&Address::Unix(socket.clone())).is_ok_and(|mut c| c.ask("mn") == "MN");
+    let starts = wait_for(answers);
+    drop(child.stderr.take());
+    let hangup = run(Command::new("kill").args(["-s", "HUP", &child.id().to_string()]));
+    // Logs once more, and a panic would take some time to end the process.
+    std::thread::sleep(Duration::from_millis(200));
+    let goes_on = answers();
+    child.kill().expect("the child is ours");
+    child.wait().expect("the child is ours");
+    assert!(starts && hangup.status.success() && goes_on);
+}
+
+#[test]
+fn a_unix_socket_belongs_to_the_user_that_is_switched_to() {
+    if !is_root() {
+        return;
+    }
+    let directory = Directory::create();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let path = directory.path().join("socket");
+    let mut command = Command::new(ringcached_path());
+    let mut child = command.args(["-u", "nobody", "-s"]).arg(&path).spawn().expect("the program is there");
+    let appears = wait_for(|| path.exists());
+    let owner = fs::metadata(&path).map(|metadata| metadata.uid());
+    child.kill().expect("the child is ours");
+    child.wait().expect("the child is ours");
+    assert!(appears && owner.is_ok_and(|owner| owner != 0));
+}
+
+#[test]
 fn several_addresses_are_listened_on() {
     let server = Server::ringcached(&["-l", "127.0.0.2,127.0.0.3"]);
     let ports = server.ports();
@@ -162,7 +199,7 @@ fn settings_show_the_flags() {
 
 fn wait_for(condition: impl Fn() -> bool) -> bool {
     (0..1000).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
         condition()
     })
 }

@@ -89,8 +89,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     sys::hold_back_signals();
     driver::check()?;
     raise_limits(&config)?;
-    let listeners = listen(&config)?;
-    drop_privileges(&config)?;
+    let listeners = listen_as_user(&config)?;
     let (engine, shards) = Engine::open(&engine_options(&config), config.workers)?;
     if config.daemonize {
         let keeps_output = config.verbosity > 0;
@@ -216,11 +215,16 @@ fn raise_limits(config: &Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn listen(config: &Config) -> Result<Vec<OwnedFd>, ServeError> {
-    match &config.socket_path {
-        Some(path) => unix::listen(path, config).map(|socket| vec![socket]),
-        None => tcp::listen(config),
-    }
+/// Opens the listeners and becomes the user of `-u`. A port may need root; the file of a Unix socket has to belong
+/// to the user, who else could neither connect to it nor remove it.
+fn listen_as_user(config: &Config) -> Result<Vec<OwnedFd>, ServeError> {
+    let Some(path) = &config.socket_path else {
+        let listeners = tcp::listen(config)?;
+        drop_privileges(config)?;
+        return Ok(listeners);
+    };
+    drop_privileges(config)?;
+    Ok(vec![unix::listen(path, config)?])
 }
 
 fn drop_privileges(config: &Config) -> Result<(), ServeError> {
