@@ -1,5 +1,6 @@
 //! `ringcached`, the server: reads the command line, then serves.
 
+use std::io::{self, Write};
 use std::panic;
 use std::process;
 
@@ -12,7 +13,8 @@ fn main() {
     let config = match Config::from_args(std::env::args_os(), &|name| std::env::var(name).ok()) {
         Ok(Start::Serve(config)) => config,
         Ok(Start::Print(text)) => {
-            print!("{text}");
+            // A reader that has seen enough, like `head`, is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
             return;
         }
         Err(error) => {
@@ -52,7 +54,7 @@ fn start_log(verbosity: u8) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
         .with_ansi(false)
         .log_internal_errors(false)
         .init();
