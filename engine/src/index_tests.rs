@@ -60,3 +60,25 @@ fn keys_survive_growth_and_removal() {
     }
     assert_eq!(visited, index.keys());
 }
+
+#[test]
+fn a_walk_sees_every_key_wherever_growth_stands() {
+    let shared = IndexShared::new().expect("memory");
+    let mut index = Index::new();
+    let keys = 64 * 5u64;
+    for n in 1..=keys {
+        let location = Location::from_offset(n * 8);
+        index.insert(&shared, spread(location), location, spread).expect("room");
+    }
+    // By a quarter, so that the homes of the two tables do not end together.
+    index.start_growth(&shared, 0).expect("memory");
+    while index.is_growing(&shared) {
+        let mut visited = 0;
+        let mut at = Some(Order(0));
+        while let Some(from) = at {
+            at = index.visit_home(&shared, from, |_| true, spread, |_| visited += 1);
+        }
+        assert_eq!(visited, keys);
+        index.grow(&shared, 1, |_| (), spread, |_| panic!("lost a key"));
+    }
+}

@@ -325,9 +325,9 @@ impl Index {
         read: impl Fn(Location) -> KeyHash,
         mut visit: impl FnMut(Location),
     ) -> Option<Order> {
-        let (_, table, home) = self.home(shared, from);
-        for number in home..home + PROBE_LINES {
-            let bucket = table.bucket(number);
+        let (table_number, table, home) = self.home(shared, from);
+        for line in home..home + PROBE_LINES {
+            let bucket = table.bucket(line);
             let asked = (0..BUCKET_SLOTS).filter_map(|place| bucket.tagged(place));
             for (_, location) in asked.filter(|&(tag, _)| is_asked(slot_of_tag(tag))) {
                 let order = read(location).order();
@@ -339,7 +339,20 @@ impl Index {
                 break;
             }
         }
-        Order::first_of(home + 1, table.buckets)
+        let next = Order::first_of(home + 1, table.buckets);
+        let boundary = self.first_unmoved(shared, table_number);
+        next.into_iter().chain(boundary).min()
+    }
+
+    /// While the index grows, where the part that is in the table of this number ends and the older table's begins:
+    /// a home of the current table may reach over that.
+    fn first_unmoved(&self, shared: &IndexShared, table_number: u32) -> Option<Order> {
+        let (number, table) = shared.current();
+        let moved = table.moved.load(Ordering::Relaxed);
+        if table_number != number || moved == ALL_MOVED {
+            return None;
+        }
+        Order::first_of(moved, shared.table(number - 1).buckets)
     }
 
     /// Keys, living or not yet swept.
