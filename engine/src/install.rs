@@ -3,10 +3,9 @@
 //! One rule settles every conflict: the newer version wins. Installing is idempotent, and records of one key may
 //! come in any order.
 
-use std::sync::atomic::Ordering;
-
 use crate::engine::Shared;
 use crate::hash::KeyHash;
+use crate::limits::VERSION_AHEAD_MILLIS_MAX;
 use crate::record::{Draft, Kind, Received, RecordError, RecordView, parse};
 use crate::shard::{Owner, Shard};
 use crate::time::{Expiry, Now};
@@ -33,7 +32,10 @@ impl Shard {
     pub fn install(&mut self, bytes: &[u8], now: Now) -> Result<(Installed, usize), RecordError> {
         let Received { draft, total } = parse(bytes)?;
         let (owner, shared) = (&mut self.owner, &*self.shared);
-        owner.clock.observe(draft.version);
+        let latest = now.unix_millis + VERSION_AHEAD_MILLIS_MAX;
+        if draft.version.unix_millis() > latest {
+            return Err(RecordError::Ahead { unix_millis: draft.version.unix_millis() });
+        }
         Ok((owner.install(shared, &draft, now)?, total))
     }
 }
@@ -53,6 +55,7 @@ impl Owner {
         if home != self.part_id() {
             return Installed::ElsewhereHere(home);
         }
+        self.clock.observe(draft.version);
         let is_older = |owner: &Self| {
             let present = owner.find(shared, hash, draft.key);
             present
@@ -101,8 +104,11 @@ impl Owner {
 
     fn install_flush(&mut self, shared: &Shared, draft: &Draft<'_>) -> Result<Installed, RecordError> {
         let bytes: &[u8; 8] = draft.value[0].try_into().map_err(|_| RecordError::Kind(Kind::Flush as u8))?;
-        let version = u64::from_le_bytes(*bytes);
-        let before = self.part(shared).flushed.fetch_max(version, Ordering::AcqRel);
-        Ok(if before < version { Installed::Applied } else { Installed::Older })
+        let version = Version(u64::from_le_bytes(*bytes));
+        if version > draft.version {
+            return Err(RecordError::Ahead { unix_millis: version.unix_millis() });
+        }
+        self.clock.observe(draft.version);
+        Ok(if self.raise_flushed(shared, version) { Installed::Applied } else { Installed::Older })
     }
 }

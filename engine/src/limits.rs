@@ -33,6 +33,9 @@ pub const SLAB_BYTES_MAX: u32 = 1024 * 1024;
 pub const SLABS_PER_SHARD: u64 = 256;
 /// Largest mapping: what the 40 bits of a location reach in steps of 8 bytes.
 pub const ARENA_BYTES_MAX: u64 = 8 << 40;
+/// How far ahead of this node's clock a received version may be, in milliseconds; a later one would make every
+/// write that follows carry its time.
+pub const VERSION_AHEAD_MILLIS_MAX: u64 = 24 * 3600 * 1000;
 /// How long a tombstone is kept when nobody says that all peers have passed it, in seconds.
 pub const TOMBSTONE_SECONDS: u32 = 3600;
 

@@ -98,10 +98,15 @@ impl Pool {
         self.demand.fetch_max(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that were asked for and are not yet left.
+    /// A send still holds a retired run: its bytes count again until they are given back.
+    pub(crate) fn hold_run(&self, bytes: u64) {
+        self.used.fetch_add(bytes.next_multiple_of(PAGE_BYTES), Ordering::Relaxed);
+    }
+
+    /// Bytes that were asked for and are not yet left. More than half of the limit is nobody's to ask for.
     pub(crate) fn demand(&self) -> u64 {
         let demand = self.demand.load(Ordering::Relaxed);
-        if demand != 0 && self.left() >= demand {
+        if demand != 0 && (self.left() >= demand || demand > self.limit() / 2) {
             self.demand.store(0, Ordering::Relaxed);
         }
         demand

@@ -212,10 +212,19 @@ impl Owner {
     }
 
     fn set_flushed(&mut self, shared: &Shared, version: Version, now: Now) {
-        let flushed = self.flushed(shared).max(version);
-        self.part(shared).flushed.store(flushed.0, Ordering::Release);
-        self.sweep_at = 0;
+        self.raise_flushed(shared, version);
+        let flushed = self.flushed(shared);
         self.log_change(shared, Kind::Flush, &[], &flushed.0.to_le_bytes(), now);
+    }
+
+    /// Hides everything up to a version; false when it was hidden before.
+    pub(crate) fn raise_flushed(&mut self, shared: &Shared, version: Version) -> bool {
+        if version <= self.flushed(shared) {
+            return false;
+        }
+        self.part(shared).flushed.store(version.0, Ordering::Release);
+        self.sweep_at = 0;
+        true
     }
 
     #[inline]

@@ -345,3 +345,39 @@ fn without_evictions_a_full_cache_refuses_and_keeps_what_it_has() {
     assert!(stored.len() > 3_000 && stored.len() < 20_000, "{}", stored.len());
     assert!(stored.iter().all(|name| pair.read(name).is_some()));
 }
+
+#[test]
+fn a_limit_lowered_under_a_cache_that_may_not_evict_refuses_and_returns() {
+    let options = EngineOptions { memory_bytes: 4 << 20, evictions: false, ..EngineOptions::default() };
+    let mut pair = Pair::open(&options);
+    for key in 0..20_000u64 {
+        let name = format!("key:{key}").into_bytes();
+        pair.apply(&name, Op::Store(Store::set(&[1; 100], 0, Expiry::NEVER)));
+        if key % 3 == 0 {
+            pair.apply(&name, Op::Delete(Delete::default()));
+        }
+    }
+    assert!(pair.engine.set_memory_limit(1 << 20));
+    let outcome = pair.apply(b"key:1", Op::Store(Store::set(&[2; 100], 0, Expiry::NEVER)));
+    assert_eq!(outcome.status, Status::NoMemory);
+    assert!(pair.read(b"key:1").is_none(), "a refused set leaves nothing old behind");
+    assert!(pair.read(b"key:2").is_some());
+}
+
+#[test]
+fn a_value_larger_than_the_limit_evicts_nothing() {
+    let options =
+        EngineOptions { memory_bytes: 16 << 20, item_bytes_max: 12 << 20, ..EngineOptions::default() };
+    let mut pair = Pair::open(&options);
+    for key in 0..200 {
+        overwrite(&mut pair, key, 1, 1000);
+    }
+    assert!(pair.engine.set_memory_limit(4 << 20));
+    let value = vec![3; 10 << 20];
+    let outcome = pair.apply(b"large", Op::Store(Store::set(&value, 0, Expiry::NEVER)));
+    assert_eq!(outcome.status, Status::NoMemory);
+    for _ in 0..1000 {
+        pair.maintain();
+    }
+    assert_eq!(pair.engine.stats(pair.shards[0].id()).evictions, 0);
+}

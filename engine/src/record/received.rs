@@ -22,6 +22,12 @@ pub enum RecordError {
     /// A key length that the kind does not allow.
     #[error("a key of {0} bytes")]
     Key(usize),
+    /// A version from a time too far ahead.
+    #[error("a version of Unix millisecond {unix_millis}, too far ahead of this node's clock")]
+    Ahead {
+        /// The version's time.
+        unix_millis: u64,
+    },
     /// The CRC32C does not fit.
     #[error("checksum mismatch")]
     Checksum,

@@ -106,6 +106,9 @@ impl Owner {
     pub(crate) fn make_room(&mut self, shared: &Shared, bytes: usize, expiry: Expiry, now: Now) -> bool {
         let bytes = bytes as u64;
         let class = self.class(shared, expiry, now.seconds);
+        if bytes + shared.low_bytes > shared.pool.limit() {
+            return false;
+        }
         if !self.waiting.is_empty() {
             self.recycle(shared);
         }
@@ -288,7 +291,13 @@ impl Owner {
             }
         }
         let mut pinned = std::mem::take(&mut self.pinned);
-        pinned.retain(|&(number, bytes)| !self.recycle_run(shared, number, bytes));
+        pinned.retain(|&(number, bytes)| {
+            let is_free = self.recycle_run(shared, number, bytes);
+            if is_free {
+                shared.pool.retire_run(bytes);
+            }
+            !is_free
+        });
         self.pinned = pinned;
     }
 
@@ -298,6 +307,7 @@ impl Owner {
         if !slab.is_run() {
             shared.pool.recycle_slab(&shared.arena, slab.number);
         } else if !self.recycle_run(shared, slab.number, slab.run_bytes) {
+            shared.pool.hold_run(slab.run_bytes);
             self.pinned.push((slab.number, slab.run_bytes));
         }
     }

@@ -90,8 +90,11 @@ impl Owner {
         if self.job.is_none() {
             return false;
         }
+        let cleaned = self.job.as_ref().filter(|job| job.purpose == Purpose::Clean).map(|job| job.id);
         self.step(shared, now, records, force);
-        true
+        // A copy that found no memory has given up its slab with living records in it: nothing can be freed.
+        let has_given_up = |id| self.job.is_none() && self.slabs.get(id).live > 0;
+        !cleaned.is_some_and(has_given_up)
     }
 
     /// Looks at some slabs of the book for one that is over, or half over; once through the book per step of the

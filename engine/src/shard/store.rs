@@ -105,13 +105,18 @@ impl Owner {
         or_remove: bool,
         now: Now,
     ) -> Outcome {
-        if self.make_room(shared, draft.shape().total(), draft.expiry, now) {
-            return self.put_outcome(shared, write, draft, now);
-        }
-        if or_remove && let Some(place) = self.find(shared, write.hash, write.key) {
+        let outcome = if self.make_room(shared, draft.shape().total(), draft.expiry, now) {
+            self.put_outcome(shared, write, draft, now)
+        } else {
+            self.no_memory(shared)
+        };
+        if or_remove
+            && outcome.status == Status::NoMemory
+            && let Some(place) = self.find(shared, write.hash, write.key)
+        {
             self.take_out(shared, place);
         }
-        self.no_memory(shared)
+        outcome
     }
 
     fn put_outcome(&mut self, shared: &Shared, write: &Write<'_>, mut draft: Draft<'_>, now: Now) -> Outcome {
