@@ -17,6 +17,18 @@ pub struct Write<'a> {
     pub op: Op<'a>,
 }
 
+impl Write<'_> {
+    /// Bytes of its key and value.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        let value = match &self.op {
+            Op::Store(store) => store.value.len(),
+            _ => 0,
+        };
+        self.key.len() + value
+    }
+}
+
 /// The kinds of write.
 #[derive(Clone, Copy, Debug)]
 pub enum Op<'a> {

@@ -50,6 +50,8 @@ pub const ITEM_ENDS_BYTES: u64 = 3;
 pub const ITEM_FLAGS_BYTES: u64 = 4;
 /// Longest data block whose length is accepted at all.
 pub const DATA_BYTES_MAX: i32 = i32::MAX - 2;
+/// And bytes of their keys and values, when another one is sent.
+pub const SESSION_WRITE_BYTES_WAITING_MAX: usize = 1 << 20;
 /// Reads of one session that may wait for its own writes.
 pub const SESSION_READS_WAITING_MAX: usize = 64;
 /// Bytes of keys and values in one mesh batch before it is sent off early.

@@ -16,8 +16,8 @@ use std::ops::Range;
 use ringcache_engine::{KeyHash, Outcome, ShardId, Status};
 
 use crate::limits::{
-    OUTPUT_BYTES_HIGH, SESSION_READS_WAITING_MAX, SESSION_WRITES_WAITING_MAX, SPARE_WAITING_MAX,
-    WAITING_KEPT_ANSWERS, WAITING_KEPT_BYTES,
+    OUTPUT_BYTES_HIGH, SESSION_READS_WAITING_MAX, SESSION_WRITE_BYTES_WAITING_MAX,
+    SESSION_WRITES_WAITING_MAX, SPARE_WAITING_MAX, WAITING_KEPT_ANSWERS, WAITING_KEPT_BYTES,
 };
 use crate::output::Output;
 
@@ -112,6 +112,8 @@ struct Waiting {
     shards: Vec<ShardState>,
     /// Answers without an outcome.
     unfinished: usize,
+    /// Keys and values of their writes.
+    away_bytes: usize,
     /// Reads that wait for writes.
     reads: usize,
 }
@@ -140,6 +142,16 @@ impl ShardState {
             self.written = KeyFilter::default();
         }
     }
+}
+
+/// A write that went away.
+pub struct Away {
+    /// Where to.
+    pub shard: ShardId,
+    /// What it writes.
+    pub written: Keys,
+    /// Its key and value.
+    pub bytes: usize,
 }
 
 /// Which keys a write or a read is about.
@@ -186,6 +198,8 @@ fn bit(hash: KeyHash) -> u64 {
 struct Answer {
     shard: ShardId,
     form: Form,
+    /// Key and value of the write.
+    bytes: usize,
     text: Range<usize>,
     outcome: Option<Outcome>,
     /// Where the answers behind this one begin in `side`.
@@ -232,6 +246,7 @@ impl Answers {
     pub fn may_write(&self, shard: ShardId, written: Keys) -> bool {
         self.0.as_ref().is_none_or(|waiting| {
             waiting.queue.len() < SESSION_WRITES_WAITING_MAX
+                && waiting.away_bytes < SESSION_WRITE_BYTES_WAITING_MAX
                 && !waiting.shards[usize::from(shard.0)].read.may_hold(written)
         })
     }
@@ -254,6 +269,7 @@ impl Answers {
         waiting.queue.push_back(Answer {
             shard,
             form: Form { verb, silent: false },
+            bytes: 0,
             text: text_at..waiting.text.len(),
             outcome: Some(Outcome::bare(Status::NotFound)),
             side_at: waiting.side.bytes.len(),
@@ -266,7 +282,8 @@ impl Answers {
     }
 
     /// Keeps the place of an answer whose write of these keys went to `shard`, one of `shards`.
-    pub fn wait(&mut self, shard: ShardId, shards: u16, written: Keys, form: Form, text: &[u8]) {
+    pub fn wait(&mut self, away: Away, shards: u16, form: Form, text: &[u8]) {
+        let Away { shard, written, bytes } = away;
         let waiting = self.0.get_or_insert_with(|| Waiting::spare(shards));
         let text_at = waiting.text.len();
         if !form.silent {
@@ -280,9 +297,11 @@ impl Answers {
             state.read.insert(written);
         }
         waiting.unfinished += 1;
+        waiting.away_bytes += bytes;
         waiting.queue.push_back(Answer {
             shard,
             form,
+            bytes,
             text: text_at..waiting.text.len(),
             outcome: None,
             side_at: waiting.side.bytes.len(),
@@ -298,6 +317,7 @@ impl Answers {
             .find(|answer| answer.shard == shard && answer.outcome.is_none())
             .expect("a shard answers each write once");
         answer.outcome = Some(*outcome);
+        waiting.away_bytes -= answer.bytes;
         let state = &mut waiting.shards[usize::from(shard.0)];
         state.unfinished -= 1;
         state.forget_settled();

@@ -5,7 +5,7 @@ use ringcache_engine::{KeyHash, Op, Outcome, ShardId, Write};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::output::Output;
 use crate::reach::{Reach, Sent};
-use crate::session::answers::{Answers, Form, Keys, Verb};
+use crate::session::answers::{Answers, Away, Form, Keys, Verb};
 use crate::session::lookups::{Lookup, Lookups, Reply, Sight};
 
 /// How a command ended.
@@ -172,7 +172,8 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
         match self.reach.write_to(shard, write) {
             Sent::Done(outcome) => Delivery::Done(outcome),
             Sent::Away(shard) => {
-                self.answers.wait(shard, self.reach.reader.shards(), written, form, text);
+                let away = Away { shard, written, bytes: write.bytes() };
+                self.answers.wait(away, self.reach.reader.shards(), form, text);
                 Delivery::Away
             }
         }
