@@ -1,6 +1,7 @@
 //! Every maximum of the network side, with the relations between them checked at compile time.
 
-use ringcache_engine::limits::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
+pub use ringcache_engine::limits::ITEM_FLAGS_BYTES;
+use ringcache_engine::limits::{ITEM_BYTES_MAX, ITEM_FIXED_BYTES, KEY_BYTES_MAX};
 
 /// A line without a newline may grow to this many bytes, then the connection is closed; `get ` and `gets ` lines
 /// are held to [`KEY_LINE_BYTES_MAX`].
@@ -46,8 +47,6 @@ pub const ITEM_HEADER_BYTES: u64 = 48;
 pub const ITEM_CAS_BYTES: u64 = 8;
 /// The byte behind the key and the two behind the value of a memcached item.
 pub const ITEM_ENDS_BYTES: u64 = 3;
-/// Client flags of a memcached item; absent when they are zero.
-pub const ITEM_FLAGS_BYTES: u64 = 4;
 /// Longest data block whose length is accepted at all.
 pub const DATA_BYTES_MAX: i32 = i32::MAX - 2;
 /// And bytes of their keys and values, when another one is sent.
@@ -97,6 +96,10 @@ pub const WORKER_MEMORY_BYTES_MIN: u64 = 256 * 1024;
 /// More workers than this draw a warning, as in memcached.
 pub const WORKERS_ADVISED_MAX: u16 = 64;
 
+const _: () = assert!(
+    ITEM_HEADER_BYTES + ITEM_CAS_BYTES + ITEM_ENDS_BYTES == ITEM_FIXED_BYTES,
+    "the session and the engine measure an item alike"
+);
 const _: () =
     assert!(ITEM_BYTES_MAX as u64 <= MEMORY_BYTES_MAX / 2, "the largest item fits half of the memory");
 const _: () = assert!(LINE_BYTES_MAX > 2 * KEY_BYTES_MAX, "a command with a key fits on a line");

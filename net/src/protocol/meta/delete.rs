@@ -37,11 +37,8 @@ pub fn delete(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
 
 /// The answer to an `md` that went away; `text` is what followed the verb on its line.
 pub fn answer_later(text: &[u8], outcome: &Outcome, sight: Sight<'_>, output: &mut Output) {
-    let mut tokens = Tokens::of(text);
-    let word = tokens.next().unwrap_or_default();
     let mut room = [0; KEY_BYTES_MAX];
-    let (key, flags) = Flags::parse(word, tokens.rest(), 2, &mut room)
-        .expect("the same text was parsed before its write was sent");
+    let (key, flags) = Flags::parse_again(text, &mut room);
     answer(&key, &flags, outcome, sight, output);
 }
 

@@ -56,6 +56,18 @@ pub struct Flags<'i> {
 }
 
 impl<'i> Flags<'i> {
+    /// Parses again what followed the verb of a line, for an answer that is made later. Before its command had to
+    /// wait the same text was parsed without an error.
+    pub fn parse_again<'k>(text: &'i [u8], room: &'k mut KeyRoom) -> (Key<'k>, Self)
+    where
+        'i: 'k,
+    {
+        let mut tokens = Tokens::of(text);
+        let word = tokens.next().unwrap_or_default();
+        Self::parse(word, tokens.rest(), 2, room)
+            .expect("the same text was parsed before its command had to wait")
+    }
+
     /// Parses the flags in `text` and decodes the key into `room` where they ask for it; `before` is the number of
     /// tokens on the line before the flags. The error is the line to answer.
     pub fn parse<'k>(

@@ -91,22 +91,16 @@ pub fn answer_plain(
 
 /// The answer to an `mg` that only reads and waited for a write; `text` is its key and flags.
 pub fn answer_deferred(text: &[u8], sight: Sight<'_>, output: &mut Output) {
-    let mut tokens = Tokens::of(text);
-    let word = tokens.next().unwrap_or_default();
     let mut room = [0; KEY_BYTES_MAX];
-    let (key, flags) = Flags::parse(word, tokens.rest(), 2, &mut room)
-        .expect("the same text was parsed before it had to wait");
+    let (key, flags) = Flags::parse_again(text, &mut room);
     let found = sight.reader.get(KeyHash::of(key.bytes), key.bytes, sight.now);
     answer_plain(found, &PlainGet::of(&flags, sight), &key, sight, output);
 }
 
 /// The answer to an `mg` whose write went away; `text` is what followed the verb on its line.
 pub fn answer_later(text: &[u8], outcome: &Outcome, sight: Sight<'_>, output: &mut Output) {
-    let mut tokens = Tokens::of(text);
-    let word = tokens.next().unwrap_or_default();
     let mut room = [0; KEY_BYTES_MAX];
-    let (key, flags) = Flags::parse(word, tokens.rest(), 2, &mut room)
-        .expect("the same text was parsed before its write was sent");
+    let (key, flags) = Flags::parse_again(text, &mut room);
     answer_written(&key, &flags, outcome, sight, output);
 }
 
