@@ -114,7 +114,7 @@ impl Shard {
             Op::Store(store) => owner.store(shared, write, store, now),
             Op::Delete(delete) => owner.delete(shared, write, delete, now),
             Op::Arithmetic(arithmetic) => owner.arithmetic(shared, write, arithmetic, now),
-            Op::Touch(expiry) => owner.touch(shared, write, *expiry, now),
+            Op::Touch { expiry, fetches } => owner.touch(shared, write, *expiry, *fetches, now),
             Op::Vivify { expiry, explicit_cas } => owner.vivify(shared, write, *expiry, *explicit_cas, now),
             Op::Flush { at } => owner.flush(shared, *at, now),
         };

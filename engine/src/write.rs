@@ -38,8 +38,13 @@ pub enum Op<'a> {
     Delete(Delete),
     /// incr, decr and `ma`.
     Arithmetic(Arithmetic),
-    /// touch, gat and `mg` with `T`: a new expiry for the record, nothing else.
-    Touch(Expiry),
+    /// touch, gat and `mg` with `T`: a new expiry for the record, in place.
+    Touch {
+        /// The new end of life.
+        expiry: Expiry,
+        /// Mark the record as fetched, as touch does. An answer that shows the record does that itself, later.
+        fetches: bool,
+    },
     /// `mg` with `N` on a miss: creates an empty record whose creator holds the win token.
     Vivify {
         /// Expiry of the created record.

@@ -71,6 +71,13 @@ impl Pair {
         self.model.get(key).filter(|expected| !expected.expiry.is_past(self.now.seconds))
     }
 
+    fn fetched(&self, key: &[u8]) -> Option<bool> {
+        match self.reader.get(KeyHash::of(key), key, self.now) {
+            Lookup::Hit(record) => Some(record.fetched()),
+            Lookup::Miss(_) => None,
+        }
+    }
+
     fn read(&self, key: &[u8]) -> Option<Expected> {
         match self.reader.get(KeyHash::of(key), key, self.now) {
             Lookup::Hit(record) => Some(Expected {
@@ -179,8 +186,13 @@ fn step(pair: &mut Pair, random: &mut Random, keys: u64, longest: u64) {
         }
         9 => {
             let end = expiry(random, pair.now.seconds);
-            let outcome = pair.apply(&key, Op::Touch(end));
+            let fetches = random.below(2) == 0;
+            let fetched = pair.fetched(&key);
+            let outcome = pair.apply(&key, Op::Touch { expiry: end, fetches });
             assert_eq!(outcome.status, if present.is_some() { Status::Touched } else { Status::NotFound });
+            if let Some(now_fetched) = pair.fetched(&key) {
+                assert_eq!(Some(now_fetched), fetched.map(|before| before || fetches));
+            }
             if let Some(expected) = pair.model.get_mut(&key).filter(|_| present.is_some()) {
                 expected.expiry = end;
             }

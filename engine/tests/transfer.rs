@@ -105,10 +105,10 @@ fn a_log_cursor_carries_writes_deletes_touches_and_flushes() {
         let key = name(random(2_000));
         match random(10) {
             0 => drop(source.apply(&key, Op::Delete(Delete::default()))),
-            1 => drop(
-                source
-                    .apply(&key, Op::Touch(Expiry::at(Seconds(NOW.seconds.0 + 1000 + random(1000) as u32)))),
-            ),
+            1 => {
+                let expiry = Expiry::at(Seconds(NOW.seconds.0 + 1000 + random(1000) as u32));
+                source.apply(&key, Op::Touch { expiry, fetches: true });
+            }
             2 if round == 40_000 => drop(source.apply(b"", Op::Flush { at: None })),
             _ => source.set(&key, &vec![round as u8; random(900) as usize]),
         }

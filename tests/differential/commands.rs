@@ -6,7 +6,6 @@
 //! - Arithmetic on a key whose value was fetched in the same batch or the one before: memcached pads a shrinking number
 //!   in place only when no reply of any connection still points to the value.
 //! - Arithmetic on stored numbers from 2^63 on: memcached 1.6.18 looks for a minus sign behind the end of the item.
-//! - A `touch` without a fetch behind it: memcached's `h` says that the value has been fetched, which it has not.
 //! - Long values that begin with a number and white space: memcached counts with them, and overwrites the rest.
 //! - `ma` with `T`: memcached sets the expiry on the old item when the number has grown into a new one.
 //! - A `get` that fails for a long key behind other commands: memcached drops the unsent replies before it with it,
@@ -140,7 +139,7 @@ impl Commands {
     fn classic_touch(&mut self) -> Command {
         let (key, exptime) = (self.key_to_fetch(), self.exptime());
         let noreply = if self.random.once_in(8) { " noreply" } else { "" };
-        self.plain(format!("touch {key} {exptime}{noreply}\r\nmg {key}"))
+        self.plain(format!("touch {key} {exptime}{noreply}"))
     }
 
     fn meta_get(&mut self) -> Command {

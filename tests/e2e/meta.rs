@@ -192,6 +192,9 @@ fn touching() -> Transcript {
         .step("mg t t T100000\r\n", "HD t-1\r\n")
         .step("mg t v T-1\r\nmg t\r\n", "VA 1\r\na\r\nEN\r\n")
         .step("mg none T100\r\n", "EN\r\n")
+        .step("set f 0 0 1\r\na\r\nmg f h u\r\n", "STORED\r\nHD h0\r\n")
+        .step("mg f h T100 u\r\nmg f h u\r\n", "HD h0\r\nHD h0\r\n")
+        .step("touch f 100\r\nmg f h u\r\n", "TOUCHED\r\nHD h1\r\n")
 }
 
 fn flags_that_are_wrong() -> Transcript {

@@ -8,13 +8,23 @@ use crate::write::{Outcome, Status, Write};
 
 impl Owner {
     /// The CAS does not change. The log gets a touch record that names the version it belongs to.
-    pub(super) fn touch(&mut self, shared: &Shared, write: &Write<'_>, expiry: Expiry, now: Now) -> Outcome {
+    pub(super) fn touch(
+        &mut self,
+        shared: &Shared,
+        write: &Write<'_>,
+        expiry: Expiry,
+        fetches: bool,
+        now: Now,
+    ) -> Outcome {
         let Some(place) = self.find_living(shared, write, now) else {
             return Outcome::bare(Status::NotFound);
         };
         let view = RecordView::at(&shared.arena, place.location);
         let expiry_before = view.expiry();
         view.set_expiry(expiry);
+        if fetches {
+            view.mark_access(now.seconds);
+        }
         let id = self.slab_of(shared, place.location);
         self.widen_expiry(id, expiry);
         let outcome = Outcome {

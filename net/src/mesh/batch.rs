@@ -98,7 +98,7 @@ fn parted<'a>(op: &Op<'a>) -> (Op<'static>, &'a [u8]) {
         }
         Op::Delete(delete) => (Op::Delete(delete), &[]),
         Op::Arithmetic(arithmetic) => (Op::Arithmetic(arithmetic), &[]),
-        Op::Touch(expiry) => (Op::Touch(expiry), &[]),
+        Op::Touch { expiry, fetches } => (Op::Touch { expiry, fetches }, &[]),
         Op::Vivify { expiry, explicit_cas } => (Op::Vivify { expiry, explicit_cas }, &[]),
         Op::Flush { at } => (Op::Flush { at }, &[]),
     }

@@ -59,7 +59,7 @@ impl OwnedWrite {
             Op::Store(store) => (store.value.to_vec(), Op::Store(Store { value: &[], ..store })),
             Op::Delete(delete) => (Vec::new(), Op::Delete(delete)),
             Op::Arithmetic(arithmetic) => (Vec::new(), Op::Arithmetic(arithmetic)),
-            Op::Touch(expiry) => (Vec::new(), Op::Touch(expiry)),
+            Op::Touch { expiry, fetches } => (Vec::new(), Op::Touch { expiry, fetches }),
             Op::Vivify { expiry, explicit_cas } => (Vec::new(), Op::Vivify { expiry, explicit_cas }),
             Op::Flush { at } => (Vec::new(), Op::Flush { at }),
         };

@@ -133,7 +133,9 @@ fn get_with_write(
     let sight = x.sight();
     let touch = flags.touch.map(|exptime| expiry(exptime, sight.now, sight.started));
     let op = match (touch, flags.vivify) {
-        (Some(touch), None) if !touch.is_past(sight.now.seconds) => Op::Touch(touch),
+        (Some(touch), None) if !touch.is_past(sight.now.seconds) => {
+            Op::Touch { expiry: touch, fetches: false }
+        }
         _ => {
             if !x.may_read(hash) {
                 return Flow::Wait;
@@ -142,7 +144,7 @@ fn get_with_write(
                 (Found::Hit(record), Some(touch), _) if touch.is_past(sight.now.seconds) => {
                     return touch_into_past(x, command, &record, touch, key, flags);
                 }
-                (Found::Hit(_), Some(touch), _) => Op::Touch(touch),
+                (Found::Hit(_), Some(expiry), _) => Op::Touch { expiry, fetches: false },
                 (Found::Miss(_), touch, Some(exptime)) => {
                     let vivify = expiry(exptime, sight.now, sight.started);
                     // Of T and N the later one on the line sets the expiry.
@@ -179,7 +181,11 @@ fn touch_into_past(
     flags: &Flags<'_>,
 ) -> Flow {
     let expiry_before = record.expiry();
-    let write = Write { hash: KeyHash::of(key.bytes), key: key.bytes, op: Op::Touch(touch) };
+    let write = Write {
+        hash: KeyHash::of(key.bytes),
+        key: key.bytes,
+        op: Op::Touch { expiry: touch, fetches: false },
+    };
     if let Delivery::Wait = x.send(&write, Form { verb: Verb::Unasked, silent: true }, &[]) {
         return Flow::Wait;
     }

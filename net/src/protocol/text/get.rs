@@ -129,7 +129,7 @@ fn touch_one(x: &mut Exchange<'_, '_, '_>, key: &[u8], expiry: Expiry, cas: bool
         return false;
     }
     let hash = KeyHash::of(key);
-    let write = Write { hash, key, op: Op::Touch(expiry) };
+    let write = Write { hash, key, op: Op::Touch { expiry, fetches: false } };
     if expiry.is_past(x.reach.now.seconds) {
         // After such a touch nobody sees the record, and yet it is the answer: it is read before.
         if !x.may_read(hash) {

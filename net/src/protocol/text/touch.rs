@@ -27,7 +27,7 @@ pub fn touch(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
         return x.answer_unless(silent, BAD_EXPTIME, command.line_bytes);
     };
     let expiry = expiry(exptime, x.reach.now, x.reach.node.started);
-    let write = Write { hash: KeyHash::of(key), key, op: Op::Touch(expiry) };
+    let write = Write { hash: KeyHash::of(key), key, op: Op::Touch { expiry, fetches: true } };
     match x.send(&write, Form { verb: Verb::Touch, silent }, &[]) {
         Delivery::Wait => return Flow::Wait,
         Delivery::Away => {}

@@ -44,6 +44,8 @@ fn mg_touch() {
         .step("mg k T-1 v\r\n", "VA 1\r\na\r\n")
         .step("mg k T30 v\r\n", "EN\r\n")
         .step("mg k T-1 v k\r\n", "EN kk\r\n")
+        .step("set f 0 0 1\r\na\r\nmg f h u T9\r\nmg f h u\r\n", "STORED\r\nHD h0\r\nHD h0\r\n")
+        .step("touch f 9\r\nmg f h u\r\n", "TOUCHED\r\nHD h1\r\n")
         .play();
 }
 
