@@ -6,6 +6,7 @@
 pub mod config;
 pub mod driver;
 pub mod limits;
+pub mod log;
 pub mod mesh;
 pub mod node;
 pub mod output;

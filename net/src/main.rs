@@ -5,8 +5,7 @@ use std::panic;
 use std::process;
 
 use ringcache_net::config::{Config, Start};
-use ringcache_net::server;
-use tracing::level_filters::LevelFilter;
+use ringcache_net::{log, server};
 
 fn main() {
     end_with_any_panic();
@@ -22,7 +21,7 @@ fn main() {
             process::exit(error.exit_code);
         }
     };
-    start_log(config.verbosity);
+    log::start(config.verbosity);
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     if !config.ignored_options.is_empty() {
         tracing::info!("accepted without effect: {}", config.ignored_options.join(" "));
@@ -41,21 +40,4 @@ fn end_with_any_panic() {
         print(panic);
         process::abort();
     }));
-}
-
-/// Sends log events to stderr: warnings always, more with each `-v`. One that can't be written is dropped, because
-/// the report of that would go to stderr too, and panic: a reader that is gone or a full disk must not end a cache.
-fn start_log(verbosity: u8) {
-    let level = match verbosity {
-        0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
-        2 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .log_internal_errors(false)
-        .init();
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16};
 use ringcache_engine::{Engine, Seconds};
 
 use crate::config::Config;
+use crate::server::reload::Reload;
 use crate::server::roster::Roster;
 use crate::stats::{Baseline, WorkerStats};
 
@@ -27,6 +28,8 @@ pub struct Node {
     pub draining: AtomicU16,
     /// Who is connected.
     pub roster: Roster,
+    /// What SIGHUP reads again.
+    pub reload: Reload,
     /// `verbosity`, 0 to 2 by command.
     pub verbosity: AtomicU8,
     /// What the counters stood at when `stats reset` was last given. Only the stats commands touch it, so no
@@ -43,6 +46,7 @@ impl Node {
             stopping: AtomicBool::new(false),
             draining: AtomicU16::new(config.workers),
             roster: Roster::new(config.workers),
+            reload: Reload::default(),
             baseline: Mutex::default(),
             config,
             engine,

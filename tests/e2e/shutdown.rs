@@ -1,5 +1,7 @@
 //! SIGTERM, SIGINT and the `shutdown` command: answers in flight are sent, then the process ends with 0.
 
+use std::time::{Duration, Instant};
+
 use crate::server::Server;
 
 #[test]
@@ -10,6 +12,36 @@ fn sigterm_ends_with_code_zero() {
 #[test]
 fn sigint_ends_with_code_zero() {
     ends_cleanly_on("INT");
+}
+
+#[test]
+fn sigusr1_ends_with_code_zero() {
+    ends_cleanly_on("USR1");
+}
+
+/// SIGHUP is logged at the level of `-v`, which `verbosity` switches on and off.
+#[test]
+fn sighup_ends_nothing_and_verbosity_decides_what_is_logged() {
+    const LINE: &str = "SIGHUP";
+    let server = Server::ringcached(&["-t", "2"]);
+    let mut connection = server.connect();
+    let logged = |server: &Server| server.stderr().matches(LINE).count();
+    server.signal("HUP");
+    assert_eq!(connection.ask("verbosity 1"), "OK");
+    server.signal("HUP");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while logged(&server) == 0 {
+        assert!(Instant::now() < deadline, "nothing is logged: {}", server.stderr());
+        server.signal("HUP");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(connection.ask("verbosity 0"), "OK");
+    std::thread::sleep(Duration::from_millis(100));
+    let before = logged(&server);
+    server.signal("HUP");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(logged(&server), before);
+    assert_eq!(connection.ask("mn"), "MN");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! From a checked configuration to running workers, and back to nothing.
 //!
 //! `tcp` and `unix` make the listening sockets, `files` writes what others read about the process, `roster` knows
-//! who is connected.
+//! who is connected, `reload` what SIGHUP reads again.
 
 mod files;
+pub mod reload;
 pub mod roster;
 mod tcp;
 mod unix;
@@ -189,7 +190,7 @@ fn await_signals(node: Arc<Node>, doors: Arc<Doors>) {
         .spawn(move || {
             loop {
                 match sys::wait_for_signal() {
-                    Signal::Reload => tracing::info!("SIGHUP: there is nothing to read again"),
+                    Signal::Reload => node.reload.run(),
                     Signal::Stop => {
                         tracing::info!("stopping");
                         node.stopping.store(true, Ordering::SeqCst);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use ringcache_engine::{KeyHash, Op, Seconds, ShardId, Write};
 
 use crate::limits::{MEMORY_LIMIT_MIB_MAX, MEMORY_LIMIT_MIB_MIN, VERBOSITY_MAX};
+use crate::log;
 use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens, is_noreply};
 use crate::protocol::number::{parse_i32, parse_u32};
@@ -72,6 +73,7 @@ pub fn verbosity(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     };
     let level = level.min(u32::from(VERBOSITY_MAX)) as u8;
     x.reach.node.verbosity.store(level, Ordering::Relaxed);
+    log::set_verbosity(level);
     x.answer_unless(silent, OK, command.line_bytes)
 }
 
