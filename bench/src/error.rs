@@ -61,6 +61,14 @@ pub enum BenchError {
     /// An option has no meaning, alone or with another.
     #[error("{0}")]
     Usage(String),
+    /// A trace file is missing, or is none.
+    #[error("cannot replay {}: {reason}", path.display())]
+    Trace {
+        /// As given on the command line.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A server's program could not be started.
     #[error("cannot start {}: {source}", path.display())]
     Start {

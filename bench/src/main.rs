@@ -7,11 +7,14 @@
 //! ```
 
 mod child;
+mod client;
+mod clusters;
 mod compare;
 mod driver;
 mod error;
 mod figures;
 mod floor;
+mod hits;
 mod idle;
 mod keys;
 mod load;
@@ -21,6 +24,7 @@ mod reply;
 mod report;
 mod ring;
 mod schedule;
+mod sizes;
 mod tally;
 mod target;
 mod workload;
@@ -43,6 +47,8 @@ enum Command {
     Load(load::LoadArgs),
     /// Start ringcached, memcached and the floor, and compare their CPU time per request
     Compare(compare::CompareArgs),
+    /// Replay traces and compare miss ratios
+    Hits(hits::HitsArgs),
     /// Check that a connection reads its own writes
     Pairs(pairs::PairsArgs),
     /// Hold connections that say nothing and report what they cost the server
@@ -58,6 +64,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Load(args) => load::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Hits(args) => hits::run(&args),
         Command::Pairs(args) => pairs::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Floor(args) => floor::run(&args),
