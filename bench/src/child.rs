@@ -1,4 +1,4 @@
-//! A server started for a measurement: pinned to its CPU, and stopped whatever happens.
+//! A server started for a measurement: pinned to its CPUs, and stopped whatever happens.
 //!
 //! ```text
 //! ringbench compare --fork--> ringbench launch --exec--> the server     (one process, one pid)
@@ -26,9 +26,9 @@ use crate::target::Target;
 /// Options of `ringbench launch`, the step between fork and exec.
 #[derive(Args, Debug)]
 pub struct LaunchArgs {
-    /// Where the program runs
-    #[arg(long)]
-    cpu: usize,
+    /// Where the program may run; anywhere when not given
+    #[arg(long, value_delimiter = ',')]
+    cpus: Vec<usize>,
     /// The process it must not outlive
     #[arg(long)]
     parent: i32,
@@ -39,7 +39,9 @@ pub struct LaunchArgs {
 
 /// Becomes the program; comes back only when that fails.
 pub fn launch(args: &LaunchArgs) -> Result<(), BenchError> {
-    pin_thread(args.cpu)?;
+    if !args.cpus.is_empty() {
+        pin_thread(&args.cpus)?;
+    }
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(BenchError::machine("cannot ask for a signal when the parent ends"))?;
     // The parent may have ended before the signal was asked for.
@@ -59,21 +61,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `path` on `cpu` with `arguments`, in which `{port}` stands for a free port, and waits until it listens.
+    /// Starts `path` on `cpus` (empty: on any) with `arguments`, in which `{port}` stands for a free port, and waits until it listens.
     /// Call it from the main thread: the kernel ends the server when the thread that started it ends.
-    pub fn start(path: &Path, arguments: &[&str], cpu: usize) -> Result<Server, BenchError> {
+    pub fn start(path: &Path, arguments: &[&str], cpus: &[usize]) -> Result<Server, BenchError> {
         let port = free_port()?;
         let target = Target::Tcp(([127, 0, 0, 1], port).into());
         let launcher = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
         let mut command = Command::new(launcher);
-        command.args([
-            "launch",
-            "--cpu",
-            &cpu.to_string(),
-            "--parent",
-            &std::process::id().to_string(),
-            "--",
-        ]);
+        command.args(["launch", "--parent", &std::process::id().to_string()]);
+        command.args(cpus.iter().map(|cpu| format!("--cpus={cpu}")));
+        command.arg("--");
         command.arg(path);
         command.args(arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -42,6 +42,8 @@ pub enum Reading {
 
 /// One load thread.
 pub struct Driver {
+    /// Never sleep.
+    pub polls: bool,
     ring: Ring,
     load: Load,
 }
@@ -88,7 +90,7 @@ impl Driver {
             open: 0,
             failure: None,
         };
-        Ok(Driver { ring, load })
+        Ok(Driver { polls: false, ring, load })
     }
 
     /// Sends until `until`, waits for every reply, and returns what was counted.
@@ -120,6 +122,9 @@ impl Driver {
             if let Pace::Open(schedule) = &mut pace {
                 self.send_due(schedule, &mut turn_of);
                 wait = self.wait_for(schedule);
+            }
+            if self.polls {
+                wait = Wait::Poll;
             }
             self.ring.turn(wait, &mut self.load).map_err(BenchError::machine("the ring failed"))?;
             if let Some(failure) = self.load.failure.take() {

@@ -19,6 +19,8 @@ pub struct Figures {
     pub hits: u64,
     /// Keys that were not.
     pub misses: u64,
+    /// Bytes of all values received; blind reading counts whole replies.
+    pub value_bytes: u64,
     /// Error replies, and sets that were refused.
     pub errors: u64,
     /// The first error reply.
@@ -39,6 +41,7 @@ impl Figures {
             keys: 0,
             hits: 0,
             misses: 0,
+            value_bytes: 0,
             errors: 0,
             first_error: String::new(),
             wrong: 0,
@@ -53,6 +56,7 @@ impl Figures {
         self.keys += other.keys;
         self.hits += other.hits;
         self.misses += other.misses;
+        self.value_bytes += other.value_bytes;
         self.errors += other.errors;
         self.wrong += other.wrong;
         if self.first_error.is_empty() {
@@ -61,6 +65,14 @@ impl Figures {
         if self.first_wrong.is_empty() {
             self.first_wrong.clone_from(&other.first_wrong);
         }
+    }
+}
+
+impl Figures {
+    /// Latencies in microseconds at the percentiles that plots show, ascending.
+    pub fn percentiles_us(&self) -> Vec<(f64, f64)> {
+        let latency_us = |percentile: f64| self.latency_ns.value_at_percentile(percentile) as f64 / 1000.0;
+        PERCENTILES.iter().map(|percentile| (*percentile, latency_us(*percentile))).collect()
     }
 }
 
@@ -142,6 +154,7 @@ impl Measured {
                 "p99.9": self.percentile_us(99.9),
                 "max": self.percentile_us(100.0),
             },
+            "latency_us_by_percentile": figures.percentiles_us(),
             "hits": figures.hits,
             "misses": figures.misses,
             "errors": figures.errors,
@@ -156,5 +169,10 @@ impl Measured {
     }
 }
 
+/// Denser towards the end, where a plot is read.
+const PERCENTILES: [f64; 20] = [
+    0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95,
+    99.99, 99.999, 100.0,
+];
 /// Ten minutes: longer than any reply is waited for.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;

@@ -97,16 +97,18 @@ fn parse_resident(status: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Keeps the calling thread, and every process it starts, on one CPU.
-pub fn pin_thread(cpu: usize) -> Result<(), BenchError> {
+/// Keeps the calling thread, and every process it starts, on these CPUs.
+pub fn pin_thread(cpus: &[usize]) -> Result<(), BenchError> {
     let online = std::thread::available_parallelism().map_or(1, usize::from);
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(BenchError::Usage(format!("there is no CPU {cpu}")));
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        if *cpu >= CpuSet::MAX_CPU {
+            return Err(BenchError::Usage(format!("there is no CPU {cpu}")));
+        }
+        set.set(*cpu);
     }
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu);
-    rustix::thread::sched_setaffinity(None, &cpus).map_err(|_| {
-        BenchError::Usage(format!("cannot run on CPU {cpu}: this process may use {online} CPUs"))
+    rustix::thread::sched_setaffinity(None, &set).map_err(|_| {
+        BenchError::Usage(format!("cannot run on CPUs {cpus:?}: this process may use {online} CPUs"))
     })
 }
 

@@ -64,6 +64,7 @@ impl Tally {
                 return Ok(());
             }
             connection.received -= reply_bytes;
+            self.figures.value_bytes += reply_bytes;
             if first.asked.operation != Operation::Set {
                 self.figures.hits += u64::from(first.asked.keys);
             }
@@ -92,6 +93,7 @@ impl Tally {
                     }
                     first.found += 1;
                     self.figures.hits += 1;
+                    self.figures.value_bytes += data.len() as u64;
                     if verify {
                         self.verify(first, asked_keys, key, data);
                     }

@@ -120,6 +120,21 @@ pub struct Workload {
     pub verify: bool,
 }
 
+impl Default for Workload {
+    /// Gets of a hundred thousand keys with values of 100 bytes.
+    fn default() -> Workload {
+        Workload {
+            mix: Mix::only(Operation::Get),
+            multiget: 1,
+            value_bytes: 100,
+            keys: 100_000,
+            distribution: Distribution::Uniform,
+            protocol: Protocol::Text,
+            verify: false,
+        }
+    }
+}
+
 /// A request on its way, as its reply will be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {

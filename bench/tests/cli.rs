@@ -88,7 +88,7 @@ fn senseless_options_give_no_result() {
 fn a_server_that_cannot_start_gives_no_result() {
     assert_no_result(
         &["compare", "--ringcached", "/nonexistent/ringcached"],
-        "cannot start /nonexistent/ringcached",
+        "there is no program /nonexistent/ringcached",
     );
     assert_no_result(&["compare", "--ringcached", "/bin/false"], "ended before it accepted connections");
 }
@@ -111,7 +111,7 @@ fn a_load_reports_and_a_wrong_server_is_told_apart() {
 #[test]
 fn servers_end_with_a_killed_comparison() {
     let own = env!("CARGO_BIN_EXE_ringbench");
-    let sleeper = format!("{own} launch --cpu 0 --parent $$ -- /bin/sleep 60 >/dev/null 2>&1");
+    let sleeper = format!("{own} launch --cpus 0 --parent $$ -- /bin/sleep 60 >/dev/null 2>&1");
     let script = format!("{sleeper} & sleep 0.3; kill -0 $! && echo $!; kill -9 $$");
     let output = Command::new("/bin/sh").args(["-c", &script]).output().expect("a shell runs");
     let printed = String::from_utf8_lossy(&output.stdout).trim().to_string();
