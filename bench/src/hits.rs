@@ -151,12 +151,12 @@ fn inside(replay: &Replay, megabytes: u64) -> Result<Vec<Standing>, BenchError> 
 fn outside(args: &HitsArgs, replay: &Replay, megabytes: u64) -> Result<Vec<Standing>, BenchError> {
     let own = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
     let ringcached = args.ringcached.clone().unwrap_or_else(|| own.with_file_name("ringcached"));
-    pin_thread(args.client_cpu)?;
+    pin_thread(&[args.client_cpu])?;
     let measure = |name, path: &Path, further: &[&str]| {
         let (threads, memory) = (args.threads.to_string(), megabytes.to_string());
         let mut arguments = vec!["-l", "127.0.0.1", "-p", "{port}", "-t", &threads, "-m", &memory];
         arguments.extend(further);
-        let server = Server::start(path, &arguments, args.server_cpu)?;
+        let server = Server::start(path, &arguments, &[args.server_cpu])?;
         Ok::<_, BenchError>(Standing { name, held: server::replay(&server, replay, args.speed)? })
     };
     Ok(vec![
