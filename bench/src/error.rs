@@ -95,7 +95,23 @@ pub enum BenchError {
         /// The kernel's reason.
         source: io::Error,
     },
-    /// The server broke a promise; the text says which and how often.
+    /// A baseline can't be read, or is of another version of this program.
+    #[error("{} can't be compared with: {reason}; `ringbench regress --record` writes a new one", path.display())]
+    Baseline {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A program that counts instructions did not say how many.
+    #[error("{} gave no count: {said}", path.display())]
+    Count {
+        /// The program.
+        path: PathBuf,
+        /// What it said instead.
+        said: String,
+    },
+    /// The server broke a promise, or became slower than is allowed; the text says which and how often.
     #[error("{0}")]
     Violated(String),
 }

@@ -20,6 +20,7 @@ mod keys;
 mod load;
 mod pairs;
 mod process;
+mod regress;
 mod reply;
 mod report;
 mod ring;
@@ -33,7 +34,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures servers that speak memcached's protocol. Exit codes: 0 measured, 1 the server answered wrongly, 2 no result.
+/// Measures servers that speak memcached's protocol. Exit codes: 0 measured, 1 the server answered wrongly or
+/// became slower than allowed, 2 no result.
 #[derive(Parser)]
 #[command(name = "ringbench")]
 struct Cli {
@@ -53,6 +55,8 @@ enum Command {
     Pairs(pairs::PairsArgs),
     /// Hold connections that say nothing and report what they cost the server
     Idle(idle::IdleArgs),
+    /// Compare with bench/baseline.json: instructions per operation
+    Regress(regress::RegressArgs),
     /// Serve a fixed reply from a bare ring: the floor to compare with
     Floor(floor::FloorArgs),
     /// Become another program, pinned to a CPU, that ends when its parent does
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Command::Hits(args) => hits::run(&args),
         Command::Pairs(args) => pairs::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Regress(args) => regress::run(&args),
         Command::Floor(args) => floor::run(&args),
         Command::Launch(args) => child::launch(&args),
     };
