@@ -18,6 +18,8 @@ mod memory;
 mod meta;
 /// A connection reads its own writes, whichever worker owns the key.
 mod ordering;
+/// A panic in one worker ends the process.
+mod panic;
 /// SIGTERM, SIGINT and `shutdown`: answers in flight are sent, the exit code is 0.
 mod shutdown;
 /// Flags, exit codes, pid file, port file, socket mode.
