@@ -14,7 +14,10 @@ use std::str::FromStr;
 
 use ringcache_engine::limits::{ITEM_BYTES_MAX, SHARDS_MAX};
 
-use crate::limits::{ITEM_BYTES_MIN, MEMORY_BYTES_MAX, WORKER_MEMORY_BYTES_MIN, WORKERS_ADVISED_MAX};
+use crate::limits::{
+    ITEM_BYTES_MIN, MEMORY_BYTES_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, WORKER_MEMORY_BYTES_MIN,
+    WORKERS_ADVISED_MAX,
+};
 use flags::Flags;
 pub use listen::Listen;
 
@@ -57,6 +60,8 @@ pub struct Config {
     pub workers: u16,
     /// `-R`.
     pub requests_per_turn: u32,
+    /// `--spin-us`: how long a worker looks for something to do before it sleeps, in microseconds; 0 is not at all.
+    pub spin_us: u32,
     /// `-b`.
     pub backlog: u32,
     /// `-B`.
@@ -116,6 +121,7 @@ impl Default for Config {
             connections_max: 1024,
             workers: 4,
             requests_per_turn: 20,
+            spin_us: SPIN_US_DEFAULT,
             backlog: 1024,
             binding: Binding::Auto,
             cas: true,
@@ -273,6 +279,10 @@ impl Config {
         if let Some(text) = flags.text("max-reqs-per-event") {
             let wrong = "Number of requests per event must be greater than 0";
             self.requests_per_turn = number(text, 1, i32::MAX as u32, wrong)?;
+        }
+        if let Some(text) = flags.text("spin-us") {
+            let wrong = format!("Spinning before sleep takes 0 to {SPIN_US_MAX} microseconds");
+            self.spin_us = number(text, 0, SPIN_US_MAX, &wrong)?;
         }
         if let Some(text) = flags.text("listen-backlog") {
             let wrong = "Listen backlog must be a number that is not negative";

@@ -79,6 +79,10 @@ pub const SPARE_OUTPUTS_MAX: usize = 64;
 pub const HELD_BYTES_MAX: usize = 64 * 1024;
 /// Memory that a turn leaves to later turns' writes; see `Shard::turn_budget`.
 pub const TURN_BUDGET_LOW: u64 = 64 * 1024;
+/// Longest `--spin-us`: what is longer is no spinning before sleep any more, but no sleep.
+pub const SPIN_US_MAX: u32 = 10_000;
+/// `--spin-us` where it is not given.
+pub const SPIN_US_DEFAULT: u32 = 0;
 /// Memory that glommio's executor registers for its own file operations; the least it takes.
 pub const EXECUTOR_BYTES: usize = 64 * 1024;
 /// Depth of glommio's own rings, which only its timers and files use.

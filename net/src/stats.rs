@@ -153,6 +153,9 @@ counters! {
     /// Turns of the loop, and how many of them slept.
     turns,
     sleeps,
+    /// Looks for work before sleep, and how many of them found some.
+    looks,
+    looks_paid,
     /// Writes handed to other workers and batches they went in.
     mesh_writes,
     mesh_batches,

@@ -8,6 +8,7 @@ mod accepting;
 mod connections;
 mod sending;
 mod serving;
+mod spin;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -26,6 +27,7 @@ use crate::stats::Counters;
 use crate::sys;
 use accepting::{Acceptor, Admitted};
 use connections::{Connections, Phase, SpareOutputs};
+use spin::Spin;
 
 /// How long answers in flight may take once the node stops.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
@@ -63,6 +65,8 @@ pub struct Worker {
     unsent: Vec<Ticket>,
     /// Sessions to go on with in the next turn.
     resume: Vec<Ticket>,
+    /// Whether and how long it looks for work before it sleeps.
+    spin: Spin,
     /// The shard has background work left.
     maintains: bool,
     /// The second that the last housekeeping was done in.
@@ -109,6 +113,7 @@ impl Worker {
         let driver = Driver::new(seed.doors.event(number))?;
         seed.doors.open(number, driver.ring());
         let now = Now::from_unix_millis(sys::unix_millis());
+        let spin = Spin::new(Duration::from_micros(u64::from(seed.node.config.spin_us)));
         Ok(Self {
             acceptor: (!seed.listeners.is_empty()).then(|| Acceptor::new(seed.listeners)),
             local: Local {
@@ -127,6 +132,7 @@ impl Worker {
             completions: VecDeque::new(),
             unsent: Vec::new(),
             resume: Vec::new(),
+            spin,
             maintains: false,
             kept_house: now.seconds.0,
             stopping: false,
@@ -157,6 +163,8 @@ impl Worker {
         self.resume_sessions();
         self.poll_acceptor();
         self.keep_house();
+        let now = self.local.now.unix_millis;
+        self.driver.set_alarm(|| Duration::from_millis(1000 - now % 1000 + CLOCK_STEP_MILLIS));
         self.start_sends();
         self.drop_blocked_resumes();
         self.maintains = self.local.shard.maintain(self.local.now);
@@ -273,6 +281,9 @@ impl Worker {
         if wait == Wait::No {
             return self.driver.submit(wait);
         }
+        if self.spin.is_due() && self.finds_work() {
+            return;
+        }
         self.doors.bell(self.local.number).announce_sleep();
         if self.inbox.is_empty() {
             self.local.counters().sleeps.add(1);
@@ -282,6 +293,20 @@ impl Worker {
             self.driver.submit(Wait::No);
         }
         self.doors.bell(self.local.number).announce_awake();
+    }
+
+    /// Looks for something to do before sleep, with everything handed over to the kernel.
+    fn finds_work(&mut self) -> bool {
+        self.driver.submit(Wait::No);
+        let (driver, inbox) = (&mut self.driver, &mut self.inbox);
+        let found = self.spin.look(|| driver.has_news() || !inbox.is_empty());
+        self.local.counters().looks.add(1);
+        if found {
+            self.local.counters().looks_paid.add(1);
+            // What has come may be deferred work of the kernel's.
+            self.driver.submit(Wait::No);
+        }
+        found
     }
 
     /// How long the worker may sleep: the one place that decides it. Without work until the next second begins,
@@ -299,8 +324,7 @@ impl Worker {
         if self.stopping || self.acceptor.as_ref().is_some_and(Acceptor::rests) {
             return Wait::UpTo(Duration::from_millis(10));
         }
-        let next_second = 1000 - self.local.now.unix_millis % 1000;
-        Wait::UpTo(Duration::from_millis(next_second + CLOCK_STEP_MILLIS))
+        Wait::Alarm
     }
 
     fn begin_to_stop(&mut self) {

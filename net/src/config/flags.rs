@@ -93,7 +93,7 @@ fn address_flags() -> [Arg; 5] {
     ]
 }
 
-fn process_flags() -> [Arg; 11] {
+fn process_flags() -> [Arg; 12] {
     [
         plain("enable-shutdown", 'A', "allow the shutdown command"),
         plain("daemon", 'd', "run as a daemon"),
@@ -106,6 +106,11 @@ fn process_flags() -> [Arg; 11] {
         plain("license", 'i', "print the license and exit"),
         plain("version", 'V', "print the version and exit"),
         valued("napi-ids", 'N', "num", "accepted for memcached's sake, has no effect").alias("napi_ids"),
+        long_only(
+            "spin-us",
+            "num",
+            "microseconds to look for requests before sleep, while that pays (default: 0, off)",
+        ),
     ]
 }
 
@@ -160,6 +165,11 @@ fn counted(name: &'static str, letter: char, help: &'static str) -> Arg {
 fn valued(name: &'static str, letter: char, value: &'static str, help: &'static str) -> Arg {
     // getopt takes whatever follows as the value, "-1" and "-u" included.
     Arg::new(name).short(letter).long(name).value_name(value).help(help).allow_hyphen_values(true)
+}
+
+/// A flag that memcached does not have.
+fn long_only(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help).allow_hyphen_values(true)
 }
 
 fn repeated(name: &'static str, letter: char, value: &'static str, help: &'static str) -> Arg {

@@ -57,6 +57,8 @@ fn every_accepted_flag_changes_its_field() {
     changed("-m 2048 -I 1024M", |c| (c.memory_bytes, c.item_bytes_max) = (2 << 30, 1 << 30));
     changed("-R 7", |c| c.requests_per_turn = 7);
     changed("-b 0", |c| c.backlog = 0);
+    changed("--spin-us 0", |c| c.spin_us = 0);
+    changed("--spin-us=10000", |c| c.spin_us = 10_000);
     changed("-C", |c| c.cas = false);
     changed("-F", |c| c.flush_enabled = false);
     changed("-X", |c| c.dump_enabled = false);
@@ -119,6 +121,9 @@ fn refused_lines_have_memcacheds_exit_code() {
         ("-p abc", 64, "Invalid port number abc"),
         ("-p 70000", 64, "Invalid port number 70000"),
         ("-p -2", 64, "Invalid port number -2"),
+        ("--spin-us abc", 1, "Spinning before sleep takes 0 to 10000 microseconds"),
+        ("--spin-us 10001", 1, "Spinning before sleep takes 0 to 10000 microseconds"),
+        ("--spin-us -1", 1, "Spinning before sleep takes 0 to 10000 microseconds"),
         ("-a 999", 64, "Invalid access mask 999"),
         ("-a 1000", 64, "Invalid access mask 1000"),
         ("-m abc", 64, "Memory limit must be"),

@@ -67,8 +67,11 @@ pub enum Received {
 pub enum Wait {
     /// Not at all.
     No,
-    /// Until there is one more than the sends of this submission cause by themselves, at most this long.
+    /// Until there is one more than the sends of this submission cause by themselves, at most this long. Starting
+    /// and stopping the clock costs more than the rest of a wait.
     UpTo(std::time::Duration),
+    /// The same without a limit of its own: the alarm ends it at the latest.
+    Alarm,
 }
 
 #[cfg(test)]

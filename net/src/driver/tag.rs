@@ -26,6 +26,8 @@ pub enum Tag {
     Event,
     /// Waking that worker; told only when it failed.
     Wake(u16),
+    /// The alarm's time has come.
+    Alarm,
 }
 
 /// Connections and flights are numbered below this.
@@ -45,6 +47,7 @@ impl Tag {
             Tag::Woken => (4, 0, 0),
             Tag::Event => (5, 0, 0),
             Tag::Wake(worker) => (6, u32::from(worker), 0),
+            Tag::Alarm => (7, 0, 0),
         };
         debug_assert!(place < PLACES_MAX, "places have 28 bits");
         kind << KIND_SHIFT | u64::from(place) << PLACE_SHIFT | u64::from(generation)
@@ -61,6 +64,7 @@ impl Tag {
             4 => Tag::Woken,
             5 => Tag::Event,
             6 => Tag::Wake(place as u16),
+            7 => Tag::Alarm,
             kind => panic!("a completion of kind {kind}, which no request has"),
         }
     }
@@ -83,6 +87,7 @@ mod tests {
             Tag::Woken,
             Tag::Event,
             Tag::Wake(255),
+            Tag::Alarm,
         ];
         for tag in tags {
             assert_eq!(Tag::from_bits(tag.to_bits()), tag);

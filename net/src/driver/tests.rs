@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::uring::Buffering;
+use super::uring::buffers::Buffering;
 use super::{Completion, Driver, Outgoing, Received, Wait};
 use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS_WHOLE};
 use crate::mesh::{Doors, Ticket, mesh};
@@ -227,4 +227,35 @@ fn a_sleeping_ring_wakes_by_message_and_by_event() {
         let slept = sleeper.join().expect("the sleeper does not panic");
         assert!(slept < Duration::from_secs(60), "it was woken, by message: {by_message}");
     }
+}
+
+#[test]
+fn the_alarm_ends_a_wait_once_for_each_time_it_is_set() {
+    let mut bench = Bench::new(Buffering::Best);
+    for _ in 0..2 {
+        bench.driver.set_alarm(|| Duration::from_millis(1));
+        bench.driver.set_alarm(|| panic!("it is set already"));
+        bench.driver.submit(Wait::Alarm);
+        bench.driver.take(&mut bench.completions, &bench.doors);
+        assert!(bench.completions.is_empty(), "nobody else is told");
+    }
+}
+
+#[test]
+fn news_are_what_comes_beside_the_sends() {
+    let mut bench = Bench::new(Buffering::Best);
+    let (ours, mut theirs) = pair();
+    bench.driver.receive(TICKET, ours.as_fd());
+    let mut outgoing = Box::<Outgoing>::default();
+    outgoing.output.push(b"hello");
+    bench.driver.send(TICKET, ours.as_fd(), outgoing, true);
+    bench.driver.submit(Wait::No);
+    assert!(!bench.driver.has_news(), "the send was expected to complete");
+    theirs.write_all(b"hello").expect("it fits");
+    assert!(bench.driver.has_news());
+    bench.driver.submit(Wait::No);
+    assert!(bench.driver.has_news(), "still there, until it is taken");
+    assert!(matches!(bench.next(), Completion::Sent { result: Ok(5), .. }));
+    assert!(matches!(bench.next(), Completion::Received { .. }));
+    assert!(!bench.driver.has_news());
 }

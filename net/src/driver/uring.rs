@@ -3,32 +3,30 @@
 //! The ring is made by the thread that uses it (SINGLE_ISSUER) and completions are produced only while that thread
 //! is inside of `enter` (DEFER_TASKRUN), so nothing interrupts a turn. Who owns which memory:
 //!
-//! 1. Receive buffers belong to the kernel from [`ReceiveBuffers::provide`] until a completion names them, and to
-//!    the worker from then until [`Driver::release`]. With incremental consumption a buffer is parted: what a
-//!    completion named is the worker's, the rest behind it is still the kernel's.
+//! 1. Receive buffers are the kernel's or the worker's in turn; `buffers` has the rules.
 //! 2. Everything that is being sent is owned by `flights` until its completion came.
-//! 3. The ring, the receive buffers and the event's counter are never freed: a worker lives as long as the
+//! 3. The ring, the receive buffers, the event's counter and the alarm's time are never freed: a worker lives as long as the
 //!    process, and nobody but the kernel knows when its last access was.
 #![allow(unsafe_code)]
+
+pub(super) mod buffers;
 
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode};
-use memmap2::MmapMut;
 
 use super::tag::{PLACES_MAX, Tag};
-use super::{Completion, Outgoing, Received, Refusal, Wait};
-use crate::limits::{
-    COMPLETIONS_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, RECEIVE_BUFFERS_WHOLE, SEND_PIECES_MAX,
-    SUBMISSIONS_MAX,
-};
+use super::{Completion, Outgoing, Refusal, Wait};
+use crate::limits::{COMPLETIONS_MAX, SEND_PIECES_MAX, SUBMISSIONS_MAX};
 use crate::mesh::{Doors, Ticket};
+pub use buffers::Chunk;
+use buffers::{BUFFER_GROUP, Buffering, ReceiveBuffers};
 
 /// The ring of one worker. Stays on the thread that made it.
 pub struct Driver {
@@ -44,6 +42,7 @@ pub struct Driver {
     flights: Vec<Option<Box<Flight>>>,
     free_flights: Vec<u32>,
     event: Event,
+    alarm: Alarm,
     /// Whether other rings can be woken by message; else by event.
     messages_work: bool,
 }
@@ -60,6 +59,13 @@ struct Flight {
 struct Event {
     descriptor: RawFd,
     counter: *mut u64,
+}
+
+/// The one timer of a ring. It stays with the kernel over many turns, where a limit on each wait would be set up and
+/// taken down every time.
+struct Alarm {
+    time: *mut Timespec,
+    is_set: bool,
 }
 
 impl Driver {
@@ -97,6 +103,7 @@ impl Driver {
             flights: Vec::new(),
             free_flights: Vec::new(),
             event: Event { descriptor: event.as_raw_fd(), counter: Box::leak(Box::new(0)) },
+            alarm: Alarm { time: Box::leak(Box::new(Timespec::new())), is_set: false },
             messages_work: true,
         };
         driver.await_event();
@@ -170,6 +177,18 @@ impl Driver {
         unsafe { self.ask(entry, Tag::Ignored) }
     }
 
+    /// Sets the alarm to `time` from now, unless it is set already.
+    pub fn set_alarm(&mut self, time: impl FnOnce() -> Duration) {
+        if std::mem::replace(&mut self.alarm.is_set, true) {
+            return;
+        }
+        // SAFETY: the time is never freed (3); the kernel read it when it took the request that has completed.
+        unsafe { *self.alarm.time = Timespec::from(time()) };
+        let entry = opcode::Timeout::new(self.alarm.time).build();
+        // SAFETY: the time is never freed (3), and is written only while no request of it is under way.
+        unsafe { self.ask(entry, Tag::Alarm) }
+    }
+
     /// Wakes `worker` with the next submission; at once where rings can't send messages.
     pub fn wake(&mut self, worker: u16, doors: &Doors) {
         let Some(ring) = doors.ring(worker).filter(|_| self.messages_work) else {
@@ -200,6 +219,9 @@ impl Driver {
                 let time = Timespec::from(time);
                 self.submitter.submit_with_args(self.prompt_sends + 1, &SubmitArgs::new().timespec(&time))
             }
+            Wait::Alarm if self.prompt_sends < COMPLETIONS_MAX as usize / 2 && self.postponed.is_empty() => {
+                self.submitter.submit_and_wait(self.prompt_sends + 1)
+            }
             Wait::No if self.is_quiet() => Ok(0),
             _ => self.submitter.submit(),
         };
@@ -209,6 +231,14 @@ impl Driver {
             Ok(_) | Err(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
             Err(number) => panic!("the ring failed: {}", io::Error::from_raw_os_error(number)),
         }
+    }
+
+    /// Whether something has come, or would be there after a [`Driver::submit`], beside the sends that complete by
+    /// themselves. No system call.
+    #[inline]
+    pub fn has_news(&mut self) -> bool {
+        self.completions.sync();
+        self.completions.len() > self.prompt_sends || self.submissions.taskrun()
     }
 
     /// Moves every completion that is there into `into`.
@@ -221,6 +251,7 @@ impl Driver {
             match Tag::from_bits(entry.user_data()) {
                 Tag::Ignored | Tag::Woken => {}
                 Tag::Event => self.await_event(),
+                Tag::Alarm => self.alarm.is_set = false,
                 Tag::Wake(worker) => {
                     tracing::debug!(?result, "rings can't send messages here; events wake workers");
                     self.messages_work = false;
@@ -333,150 +364,5 @@ impl Flight {
         self.header.msg_iov = self.pieces.as_mut_ptr();
         self.header.msg_iovlen = self.pieces.len();
         opcode::SendMsg::new(socket, &raw const self.header).flags(flags as u32).build()
-    }
-}
-
-/// How the kernel uses receive buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Buffering {
-    /// In pieces, where it can.
-    Best,
-    /// Each receive takes a whole one.
-    Whole,
-}
-
-/// The one group of receive buffers of a ring.
-const BUFFER_GROUP: u16 = 0;
-/// `IOU_PBUF_RING_INC`: a buffer is consumed in pieces (Linux 6.12).
-const INCREMENTAL: u16 = 2;
-
-/// Bytes that were received and not yet released.
-#[must_use = "a chunk that is not released keeps its buffer from the kernel"]
-pub struct Chunk {
-    buffer: u16,
-    at: u32,
-    bytes: u32,
-}
-
-/// The buffers that the kernel receives into, and the ring by which they are given to it.
-struct ReceiveBuffers {
-    entries: *mut BufRingEntry,
-    memory: *mut u8,
-    count: u16,
-    /// Position behind the last buffer given back.
-    tail: u16,
-    loans: Box<[Loan]>,
-}
-
-/// What is known of one buffer since the kernel got it.
-#[derive(Clone, Copy, Default)]
-struct Loan {
-    /// Bytes that the kernel has filled.
-    filled: u32,
-    /// Chunks that have not been released.
-    chunks: u32,
-    /// The kernel has finished with it: it goes back when its last chunk does.
-    finished: bool,
-}
-
-impl ReceiveBuffers {
-    /// Registers the buffers, incremental where the kernel has it: then few are enough, because small requests of
-    /// many connections share one.
-    fn new(submitter: &Submitter<'_>, buffering: Buffering) -> io::Result<Self> {
-        if buffering == Buffering::Whole {
-            return Self::register(submitter, RECEIVE_BUFFERS_WHOLE, 0);
-        }
-        match Self::register(submitter, RECEIVE_BUFFERS, INCREMENTAL) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                Self::new(submitter, Buffering::Whole)
-            }
-            result => result,
-        }
-    }
-
-    fn register(submitter: &Submitter<'_>, count: u16, flags: u16) -> io::Result<Self> {
-        let entries_bytes = usize::from(count) * size_of::<BufRingEntry>();
-        let entries: &'static mut MmapMut = Box::leak(Box::new(MmapMut::map_anon(entries_bytes)?));
-        let address = entries.as_mut_ptr();
-        // SAFETY: the mapping has room for `count` entries, starts at a page and is never unmapped (3).
-        unsafe { submitter.register_buf_ring_with_flags(address as u64, count, BUFFER_GROUP, flags)? };
-        let memory_bytes = usize::from(count) * RECEIVE_BUFFER_BYTES;
-        let memory: &'static mut MmapMut = Box::leak(Box::new(MmapMut::map_anon(memory_bytes)?));
-        let mut buffers = Self {
-            entries: address.cast(),
-            memory: memory.as_mut_ptr(),
-            count,
-            tail: 0,
-            loans: vec![Loan::default(); usize::from(count)].into(),
-        };
-        (0..count).for_each(|buffer| buffers.provide(buffer));
-        buffers.publish();
-        Ok(buffers)
-    }
-
-    /// Makes a buffer the kernel's, from the next [`ReceiveBuffers::publish`] on.
-    fn provide(&mut self, buffer: u16) {
-        let place = usize::from(self.tail & (self.count - 1));
-        // SAFETY: the place is below `count`. The kernel reads entries before the published tail only, and there are
-        // as many entries as buffers, so this one is not among them. The mapping is zeroed, hence initialised.
-        let entry = unsafe { &mut *self.entries.add(place) };
-        entry.set_addr(self.start(buffer) as u64);
-        entry.set_len(RECEIVE_BUFFER_BYTES as u32);
-        entry.set_bid(buffer);
-        self.loans[usize::from(buffer)] = Loan::default();
-        self.tail = self.tail.wrapping_add(1);
-    }
-
-    fn publish(&mut self) {
-        // SAFETY: `entries` is the base of the ring, which is initialised.
-        let tail = unsafe { BufRingEntry::tail(self.entries) }.cast_mut();
-        // SAFETY: the tail is aligned, lives as long as the mapping (3), and is accessed atomically by both sides.
-        unsafe { AtomicU16::from_ptr(tail) }.store(self.tail, Ordering::Release);
-    }
-
-    fn received(&mut self, result: Result<u32, i32>, flags: u32) -> Received {
-        match (result, cqueue::buffer_select(flags)) {
-            (Ok(bytes), Some(buffer)) => {
-                let loan = &mut self.loans[usize::from(buffer)];
-                let at = loan.filled;
-                loan.filled += bytes;
-                assert!(loan.filled as usize <= RECEIVE_BUFFER_BYTES, "the kernel stays inside of a buffer");
-                loan.chunks += 1;
-                loan.finished = !cqueue::buffer_more(flags);
-                let chunk = Chunk { buffer, at, bytes };
-                if bytes > 0 {
-                    return Received::Bytes(chunk);
-                }
-                self.release(chunk);
-                Received::End
-            }
-            (Ok(_), None) => Received::End,
-            (Err(libc::ENOBUFS), _) => Received::NoBuffer,
-            (Err(libc::ECANCELED), _) => Received::Canceled,
-            (Err(number), _) => Received::Broken(number),
-        }
-    }
-
-    fn bytes(&self, chunk: &Chunk) -> &[u8] {
-        assert!((chunk.at + chunk.bytes) as usize <= RECEIVE_BUFFER_BYTES, "checked when it was received");
-        // SAFETY: the range is inside of its buffer, initialised (the mapping is zeroed), and by clause 1 the
-        // worker's until the chunk, which is borrowed here, is released.
-        unsafe {
-            std::slice::from_raw_parts(self.start(chunk.buffer).add(chunk.at as usize), chunk.bytes as usize)
-        }
-    }
-
-    fn release(&mut self, chunk: Chunk) {
-        let loan = &mut self.loans[usize::from(chunk.buffer)];
-        loan.chunks -= 1;
-        if loan.chunks == 0 && loan.finished {
-            self.provide(chunk.buffer);
-        }
-    }
-
-    fn start(&self, buffer: u16) -> *mut u8 {
-        assert!(buffer < self.count, "the kernel names only buffers that it was given");
-        // SAFETY: there are `count` buffers one behind the other.
-        unsafe { self.memory.add(usize::from(buffer) * RECEIVE_BUFFER_BYTES) }
     }
 }

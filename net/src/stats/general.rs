@@ -137,6 +137,8 @@ fn write_own(now: &Snapshot, lines: &mut Lines) {
     lines.line("ringcache_version", env!("CARGO_PKG_VERSION"));
     lines.line("ringcache_turns", now.counters.turns);
     lines.line("ringcache_sleeps", now.counters.sleeps);
+    lines.line("ringcache_spins", now.counters.looks);
+    lines.line("ringcache_spins_paid", now.counters.looks_paid);
     lines.line("ringcache_mesh_writes", now.counters.mesh_writes);
     lines.line("ringcache_mesh_batches", now.counters.mesh_batches);
     lines.line("ringcache_slabs_used", now.records.slabs_used);
