@@ -33,8 +33,12 @@ impl FilledEngine {
 
     /// Stores a value under `key`. Ends the turn where a server would.
     pub fn set(&mut self, key: &[u8]) {
-        let op = Op::Store(Store::set(&VALUE, 0, Expiry::NEVER));
-        self.write(key, op);
+        self.write(key, Op::Store(Store::set(&VALUE, 0, Expiry::NEVER)));
+    }
+
+    /// Stores an empty value under `key`.
+    pub fn set_empty(&mut self, key: &[u8]) {
+        self.write(key, Op::Store(Store::set(&[], 0, Expiry::NEVER)));
     }
 
     /// Deletes `key`.
@@ -53,6 +57,13 @@ impl FilledEngine {
     #[inline]
     pub fn get(&self, key: &[u8]) -> bool {
         looked_at(&self.reader.get(KeyHash::of(key), key, self.now))
+    }
+
+    /// Looks for the records of a batch in the index, and at none of them.
+    pub fn probe(&self, keys: &[[u8; 14]; BATCH]) {
+        for key in keys {
+            black_box(self.reader.candidate(KeyHash::of(key)));
+        }
     }
 
     /// As [`FilledEngine::get`] for a batch: all keys are prefetched before the first is looked at. How many were there.

@@ -4,6 +4,7 @@
 //! runs execute the same instructions.
 
 mod engine;
+pub mod protocol;
 mod session;
 
 pub use engine::FilledEngine;

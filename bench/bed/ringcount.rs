@@ -11,11 +11,7 @@
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use ringcache_bench::{BATCH, FilledEngine, LoneSession};
-use ringcache_net::protocol::line::Tokens;
-use ringcache_net::protocol::meta::flags::{Flags, KeyRoom};
-use ringcache_net::protocol::number::{parse_flags, parse_i64, push_u64};
-use ringcache_net::protocol::text::store::parse_data_bytes;
+use ringcache_bench::{BATCH, FilledEngine, LoneSession, protocol};
 
 /// One call; returns how much it found or wrote, by which a wrong result is noticed.
 type Call = Box<dyn FnMut() -> usize>;
@@ -51,8 +47,13 @@ const ROWS: &[Row] = &[
     Row { name: "session-set", operations: BATCH, result: BATCH * b"STORED\r\n".len(), prepare: session_set },
     Row { name: "session-mg", operations: BATCH, result: BATCH * META_HIT_BYTES, prepare: session_mg },
     Row { name: "session-ms", operations: BATCH, result: BATCH * b"HD\r\n".len(), prepare: session_ms },
-    Row { name: "parse-set", operations: 1, result: 100, prepare: parse_set },
-    Row { name: "parse-meta-flags", operations: 1, result: 6, prepare: parse_meta_flags },
+    Row { name: "parse-set", operations: 1, result: 100, prepare: || Box::new(protocol::parse_set) },
+    Row {
+        name: "parse-meta-flags",
+        operations: 1,
+        result: 6,
+        prepare: || Box::new(protocol::parse_meta_flags),
+    },
     Row { name: "encode-get", operations: BATCH, result: BATCH * HIT_BYTES, prepare: encode_get },
     Row { name: "encode-number", operations: 1, result: 10, prepare: encode_number },
 ];
@@ -169,28 +170,6 @@ fn session_turn(input: Vec<u8>) -> Call {
     Box::new(move || lone.turn(&input))
 }
 
-/// What stands behind the verb of a set.
-fn parse_set() -> Call {
-    Box::new(|| {
-        let mut tokens = Tokens::of(black_box(b"key:0000000000 0 3600 100"));
-        let parsed = tokens.next().zip(tokens.next().and_then(parse_flags));
-        let expiry = tokens.next().and_then(parse_i64);
-        black_box((parsed, expiry));
-        tokens.next().and_then(parse_data_bytes).unwrap_or_default()
-    })
-}
-
-fn parse_meta_flags() -> Call {
-    let mut room: KeyRoom = [0; std::mem::size_of::<KeyRoom>()];
-    Box::new(move || {
-        let parsed = Flags::parse(b"key:0000000000", black_box(b"v t f c Oabc T30"), 2, &mut room);
-        parsed.map_or(0, |(key, flags)| {
-            black_box((key.bytes, flags.touch));
-            b"vtfcOT".iter().filter(|letter| flags.has(**letter)).count()
-        })
-    })
-}
-
 fn encode_get() -> Call {
     let mut lone = LoneSession::new();
     Box::new(move || lone.encode())
@@ -198,11 +177,7 @@ fn encode_get() -> Call {
 
 fn encode_number() -> Call {
     let mut output = Vec::with_capacity(64);
-    Box::new(move || {
-        output.clear();
-        push_u64(&mut output, black_box(1_234_567_890));
-        output.len()
-    })
+    Box::new(move || protocol::encode_number(&mut output))
 }
 
 /// More than the index's smallest tables hold; few enough that callgrind stores them within a second.

@@ -23,17 +23,13 @@ use crate::error::BenchError;
 use crate::load::length;
 use report::Report;
 use row::Row;
-use setup::{Setup, find_program};
+use setup::{Setup, Site, find_program, program};
 
 /// Options of `ringbench compare`.
 #[derive(Args, Debug)]
 pub struct CompareArgs {
-    /// The ringcached to measure; by default the one beside this program
-    #[arg(long)]
-    ringcached: Option<PathBuf>,
-    /// The memcached to measure against
-    #[arg(long, default_value = "memcached")]
-    memcached: PathBuf,
+    #[command(flatten)]
+    site: Site,
     /// The redis-server to measure against; by default the installed one, if any
     #[arg(long)]
     redis: Option<PathBuf>,
@@ -46,12 +42,6 @@ pub struct CompareArgs {
     /// Rounds of each server; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// CPU of the servers that have one thread
-    #[arg(long, default_value_t = 0)]
-    server_cpu: usize,
-    /// CPU of the client where it has one thread
-    #[arg(long, default_value_t = 1)]
-    client_cpu: usize,
     /// Report as JSON
     #[arg(long)]
     json: bool,
@@ -63,7 +53,11 @@ pub struct CompareArgs {
 /// Runs the command. Nothing is printed before every row is measured: a comparison that fails reports nothing.
 pub fn run(args: &CompareArgs) -> Result<(), BenchError> {
     let rows = chosen(&args.rows)?;
-    let setup = Setup::from_args(args)?;
+    let redis = match &args.redis {
+        Some(path) => Some(program(path)?),
+        None => find_program(Path::new("redis-server")),
+    };
+    let setup = Setup { redis, ..args.site.setup(length(args.seconds)?, args.rounds)? };
     let mut report = Report { servers: setup.versions()?, rows: Vec::new() };
     for row in rows {
         let outcome = (row.measure)(&setup)?;
@@ -85,7 +79,8 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 
 const FAMILIES: &[&[Row]] = &[requests::ROWS, large::ROWS, latency::ROWS, scaling::ROWS];
 
-fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {
+/// The rows of these names; all for none.
+pub fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {
     if names.is_empty() {
         return Ok(rows().collect());
     }
@@ -96,33 +91,6 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {
         })
     };
     names.iter().map(find).collect()
-}
-
-impl Setup {
-    fn from_args(args: &CompareArgs) -> Result<Setup, BenchError> {
-        let length = length(args.seconds)?;
-        let own = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
-        let ringcached = args.ringcached.clone().unwrap_or_else(|| own.with_file_name("ringcached"));
-        let redis = match &args.redis {
-            Some(path) => Some(program(path)?),
-            None => find_program(Path::new("redis-server")),
-        };
-        Ok(Setup {
-            ringcached: program(&ringcached)?,
-            memcached: program(&args.memcached)?,
-            redis,
-            own,
-            server_cpu: args.server_cpu,
-            client_cpu: args.client_cpu,
-            length,
-            rounds: args.rounds,
-        })
-    }
-}
-
-fn program(path: &Path) -> Result<PathBuf, BenchError> {
-    let missing = || BenchError::Usage(format!("there is no program {}", path.display()));
-    find_program(path).ok_or_else(missing)
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ enum Command {
     Pairs(pairs::PairsArgs),
     /// Hold connections that say nothing and report what they cost the server
     Idle(idle::IdleArgs),
-    /// Compare with bench/baseline.json: instructions per operation
+    /// Compare with bench/baseline.json: instructions per operation, CPU time beside the floor and memcached
     Regress(regress::RegressArgs),
     /// Serve a fixed reply from a bare ring: the floor to compare with
     Floor(floor::FloorArgs),

@@ -3,11 +3,13 @@
 
 mod baseline;
 mod instructions;
+mod timed;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::compare::setup::{Site, program};
 use crate::error::BenchError;
 use crate::report;
 use baseline::{Baseline, ComparedRow, Comparison, Measurement, Section, Verdict};
@@ -21,6 +23,11 @@ pub struct RegressArgs {
     /// Write what is measured into the file instead of comparing; the tolerances stay
     #[arg(long)]
     record: bool,
+    /// Measure one kind of figures only
+    #[arg(long, value_enum)]
+    only: Option<Kind>,
+    #[command(flatten)]
+    site: Site,
     /// Runs the counted operations; by default the one beside this program
     #[arg(long)]
     ringcount: Option<PathBuf>,
@@ -29,19 +36,78 @@ pub struct RegressArgs {
     valgrind: PathBuf,
 }
 
+/// The two gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Instructions per operation, under callgrind
+    Instructions,
+    /// Ratios to the floor and to memcached
+    Timed,
+}
+
 /// Runs the command.
 pub fn run(args: &RegressArgs) -> Result<(), BenchError> {
     let mut baseline = Baseline::read(&args.baseline)?;
-    let own = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
-    let ringcount = args.ringcount.clone().unwrap_or_else(|| own.with_file_name("ringcount"));
-    let counted = instructions::count(&ringcount, &args.valgrind)?;
+    let measured = Measured::of(args, &baseline)?;
     if args.record {
-        baseline.instructions.record(&counted);
+        measured.record(&mut baseline);
         return baseline.write(&args.baseline);
     }
-    let compared = compare(&baseline.instructions, &counted, &args.baseline)?;
-    report::print(&text("instructions per operation", &compared))?;
-    judge(&[compared], &args.baseline)
+    let mut compared = Vec::new();
+    for (title, section, measurement) in measured.beside(&baseline) {
+        let comparison = compare(section, measurement, &args.baseline)?;
+        report::print(&text(title, &comparison))?;
+        compared.push(comparison);
+    }
+    judge(&compared, &args.baseline)
+}
+
+/// What was measured of each section.
+struct Measured {
+    instructions: Option<Measurement>,
+    timed: Option<timed::Ratios>,
+}
+
+impl Measured {
+    fn of(args: &RegressArgs, baseline: &Baseline) -> Result<Measured, BenchError> {
+        // A program that is missing is found before anything is measured.
+        let setup = (args.only != Some(Kind::Instructions)).then(|| timed::setup(&args.site)).transpose()?;
+        let instructions = match args.only {
+            Some(Kind::Timed) => None,
+            _ => Some(instructions::count(&ringcount(args)?, &program(&args.valgrind)?)?),
+        };
+        let timed = setup.map(|setup| timed::measure(&setup, baseline)).transpose()?;
+        Ok(Measured { instructions, timed })
+    }
+
+    fn record(&self, baseline: &mut Baseline) {
+        if let Some(instructions) = &self.instructions {
+            baseline.instructions.record(instructions);
+        }
+        if let Some(timed) = &self.timed {
+            baseline.floor.record(&timed.floor);
+            baseline.memcached.record(&timed.memcached);
+        }
+    }
+
+    fn beside<'a>(&'a self, baseline: &'a Baseline) -> Vec<(&'static str, &'a Section, &'a Measurement)> {
+        let instructions = self
+            .instructions
+            .iter()
+            .map(|counted| ("instructions per operation", &baseline.instructions, counted));
+        let timed = self.timed.iter().flat_map(|timed| {
+            [
+                ("ringcached/floor", &baseline.floor, &timed.floor),
+                ("ringcached/memcached", &baseline.memcached, &timed.memcached),
+            ]
+        });
+        instructions.chain(timed).collect()
+    }
+}
+
+fn ringcount(args: &RegressArgs) -> Result<PathBuf, BenchError> {
+    let own = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
+    program(&args.ringcount.clone().unwrap_or_else(|| own.with_file_name("ringcount")))
 }
 
 fn compare(section: &Section, measured: &Measurement, path: &Path) -> Result<Comparison, BenchError> {

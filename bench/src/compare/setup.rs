@@ -5,8 +5,27 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
+
 use crate::child::Server;
 use crate::error::BenchError;
+
+/// The options that say what is measured, and on which CPUs.
+#[derive(Args, Debug)]
+pub struct Site {
+    /// The ringcached to measure; by default the one beside this program
+    #[arg(long)]
+    ringcached: Option<PathBuf>,
+    /// The memcached to measure against
+    #[arg(long, default_value = "memcached")]
+    memcached: PathBuf,
+    /// CPU of the servers that have one thread
+    #[arg(long, default_value_t = 0)]
+    server_cpu: usize,
+    /// CPU of the client where it has one thread
+    #[arg(long, default_value_t = 1)]
+    client_cpu: usize,
+}
 
 /// Programs, CPUs and lengths of a comparison.
 #[derive(Clone, Debug)]
@@ -55,6 +74,24 @@ pub struct Launch {
     pub value_bytes: usize,
     /// More arguments for ringcached.
     pub ringcached_arguments: Vec<String>,
+}
+
+impl Site {
+    /// Rounds of this length with the programs asked for, which must be there; without Redis.
+    pub fn setup(&self, length: Duration, rounds: u32) -> Result<Setup, BenchError> {
+        let own = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
+        let ringcached = self.ringcached.clone().unwrap_or_else(|| own.with_file_name("ringcached"));
+        Ok(Setup {
+            ringcached: program(&ringcached)?,
+            memcached: program(&self.memcached)?,
+            redis: None,
+            own,
+            server_cpu: self.server_cpu,
+            client_cpu: self.client_cpu,
+            length,
+            rounds,
+        })
+    }
 }
 
 impl Program {
@@ -156,6 +193,12 @@ fn version(program: Program, server: &Server) -> Result<String, BenchError> {
         }
     }
     Ok(program.name().to_string())
+}
+
+/// As [`find_program`]; an error where there is none.
+pub fn program(path: &Path) -> Result<PathBuf, BenchError> {
+    let missing = || BenchError::Usage(format!("there is no program {}", path.display()));
+    find_program(path).ok_or_else(missing)
 }
 
 /// The program at `path`, or of that name in one of the folders of `PATH`; `None` where there is none.

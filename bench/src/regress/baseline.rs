@@ -114,11 +114,22 @@ impl Section {
         }
     }
 
+    /// What one figure, made with these, means; `None` where it has no baseline.
+    pub fn verdict(
+        &self,
+        made_with: &BTreeMap<String, String>,
+        name: &str,
+        measured: f64,
+    ) -> Option<Verdict> {
+        let row = ComparedRow { name: name.to_string(), measured, baseline: *self.rows.get(name)? };
+        Some(row.verdict(self.tolerance_of(made_with)))
+    }
+
     /// Puts every measured row beside its baseline. An error names a row that only one of both has: the file is then of
     /// another version of this program.
     pub fn compare(&self, measurement: &Measurement) -> Result<Comparison, String> {
         let differences = self.differences(&measurement.made_with);
-        let tolerance = if differences.is_empty() { Some(self.tolerance) } else { self.tolerance_elsewhere };
+        let tolerance = self.tolerance_of(&measurement.made_with);
         if let Some(gone) = self.rows.keys().find(|name| measurement.rows.iter().all(|row| row.0 != **name)) {
             return Err(format!("it has a row {gone}, which is not measured"));
         }
@@ -135,6 +146,10 @@ impl Section {
         self.rows = measurement.rows.iter().map(|(name, figure)| (name.clone(), rounded(*figure))).collect();
     }
 
+    fn tolerance_of(&self, made_with: &BTreeMap<String, String>) -> Option<f64> {
+        if *made_with == self.made_with { Some(self.tolerance) } else { self.tolerance_elsewhere }
+    }
+
     fn differences(&self, here: &BTreeMap<String, String>) -> Vec<String> {
         let names =
             self.made_with.keys().chain(here.keys().filter(|name| !self.made_with.contains_key(*name)));
@@ -149,13 +164,9 @@ impl Section {
 }
 
 impl Comparison {
-    /// What the change of a row means; nothing where nothing is compared.
+    /// What the change of a row means.
     pub fn verdict(&self, row: &ComparedRow) -> Verdict {
-        match self.tolerance {
-            Some(tolerance) if row.change() > tolerance => Verdict::Worse,
-            Some(tolerance) if row.measured * (1.0 + tolerance) < row.baseline => Verdict::Better,
-            _ => Verdict::Same,
-        }
+        row.verdict(self.tolerance)
     }
 
     /// The rows with this verdict.
@@ -168,6 +179,15 @@ impl ComparedRow {
     /// Relative to the baseline; 0.1 is 10 % more.
     pub fn change(&self) -> f64 {
         self.measured / self.baseline - 1.0
+    }
+
+    /// Without a tolerance nothing is compared, so everything is the same.
+    fn verdict(&self, tolerance: Option<f64>) -> Verdict {
+        match tolerance {
+            Some(tolerance) if self.change() > tolerance => Verdict::Worse,
+            Some(tolerance) if self.measured * (1.0 + tolerance) < self.baseline => Verdict::Better,
+            _ => Verdict::Same,
+        }
     }
 }
 
