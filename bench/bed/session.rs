@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use ringcache_engine::{KeyHash, Lookup, Now, Reader, Shard, ShardId, Write};
 use ringcache_net::config::Config;
+use ringcache_net::dump::Step;
 use ringcache_net::mesh::Ticket;
 use ringcache_net::node::Node;
 use ringcache_net::output::Output;
@@ -30,6 +31,10 @@ struct NoOtherWorkers;
 
 impl SendAway for NoOtherWorkers {
     fn send_away(&mut self, shard: ShardId, _ticket: Ticket, _write: &Write<'_>) {
+        unreachable!("there is one shard, not {shard:?}")
+    }
+
+    fn send_step(&mut self, shard: ShardId, _ticket: Ticket, _step: Box<Step>) {
         unreachable!("there is one shard, not {shard:?}")
     }
 }

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 use crate::hash::{Order, Slot};
-use crate::reader::{Life, life};
+use crate::reader::{Life, RecordRef, life};
 use crate::record::{Kind, Location, RecordView};
 use crate::shard::Shard;
 use crate::slab::{SlabId, State};
@@ -42,32 +42,44 @@ impl SlotCursor {
         self.next.is_none()
     }
 
-    /// Appends records to `out` until it holds `bytes`, the end is reached, or some thousand buckets were passed. A key that is written while the cursor
-    /// is under way is handed out before or after, or left to the log.
+    /// Appends records to `out` until it holds `bytes`, the end is reached, or some thousand buckets were passed. A
+    /// key that is written while the cursor is under way is handed out before or after, or left to the log.
     pub fn read(&mut self, shard: &Shard, now: Now, bytes: usize, out: &mut Vec<u8>) {
+        let flushed = shard.owner.flushed(&shard.shared);
+        self.walk(shard, |view| {
+            if matches!(life(view, flushed, now.seconds), Life::Alive | Life::Deleted) {
+                view.copy_to(out);
+            }
+            out.len() < bytes
+        });
+    }
+
+    /// Shows living records without copying them, until `visit` answers that it has seen enough, the end is reached,
+    /// or some thousand buckets were passed; the rest of a bucket is shown in any case. Over all calls of a cursor a
+    /// key is shown at most once, and a key that lives all the time exactly once, however it is written meanwhile.
+    pub fn visit(&mut self, shard: &Shard, now: Now, mut visit: impl FnMut(RecordRef<'_>) -> bool) {
+        let flushed = shard.owner.flushed(&shard.shared);
+        self.walk(shard, |view| match life(view, flushed, now.seconds) {
+            Life::Alive => visit(RecordRef::new(&shard.shared, view)),
+            Life::Deleted | Life::Expired | Life::Flushed => true,
+        });
+    }
+
+    /// Goes from home bucket to home bucket while `visit` wants more.
+    fn walk(&mut self, shard: &Shard, mut visit: impl FnMut(RecordView<'_>) -> bool) {
         let (owner, shared) = (&shard.owner, &*shard.shared);
-        let flushed = owner.flushed(shared);
+        let index = &owner.part(shared).index;
         let asked = self.first..=self.last;
-        let mut homes = HOMES_PER_READ;
-        while out.len() < bytes
-            && homes > 0
-            && let Some(from) = self.next
-        {
-            let read = |location| RecordView::at(&shared.arena, location).hash();
-            let index = &owner.part(shared).index;
+        let mut wants_more = true;
+        for _ in 0..HOMES_PER_READ {
+            let Some(from) = self.next.filter(|_| wants_more) else { return };
             self.next = owner.index.visit_home(
                 index,
                 from,
                 |slot| asked.contains(&slot),
-                read,
-                |location| {
-                    let view = RecordView::at(&shared.arena, location);
-                    if matches!(life(view, flushed, now.seconds), Life::Alive | Life::Deleted) {
-                        view.copy_to(out);
-                    }
-                },
+                |location| RecordView::at(&shared.arena, location).hash(),
+                |location| wants_more = visit(RecordView::at(&shared.arena, location)),
             );
-            homes -= 1;
         }
     }
 }

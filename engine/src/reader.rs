@@ -187,6 +187,10 @@ pub(crate) fn life(view: RecordView<'_>, flushed: Version, now: Seconds) -> Life
 }
 
 impl<'r> RecordRef<'r> {
+    pub(crate) fn new(shared: &'r Arc<Shared>, view: RecordView<'r>) -> Self {
+        Self { shared, view }
+    }
+
     /// The key's bytes.
     #[inline]
     pub fn key(&self) -> &'r [u8] {

@@ -184,19 +184,7 @@ fn step(pair: &mut Pair, random: &mut Random, keys: u64, longest: u64) {
             assert_eq!(outcome.status, if present.is_some() { Status::Deleted } else { Status::NotFound });
             pair.model.remove(&key);
         }
-        9 => {
-            let end = expiry(random, pair.now.seconds);
-            let fetches = random.below(2) == 0;
-            let fetched = pair.fetched(&key);
-            let outcome = pair.apply(&key, Op::Touch { expiry: end, fetches });
-            assert_eq!(outcome.status, if present.is_some() { Status::Touched } else { Status::NotFound });
-            if let Some(now_fetched) = pair.fetched(&key) {
-                assert_eq!(Some(now_fetched), fetched.map(|before| before || fetches));
-            }
-            if let Some(expected) = pair.model.get_mut(&key).filter(|_| present.is_some()) {
-                expected.expiry = end;
-            }
-        }
+        9 => touch(pair, random, &key),
         10 => {
             let counter = format!("count:{}", random.below(20)).into_bytes();
             let add = Arithmetic {
@@ -224,6 +212,20 @@ fn step(pair: &mut Pair, random: &mut Random, keys: u64, longest: u64) {
             pair.now = Now::from_unix_millis(pair.now.unix_millis + random.below(3) * 700);
             pair.maintain();
         }
+    }
+}
+
+fn touch(pair: &mut Pair, random: &mut Random, key: &[u8]) {
+    let is_present = pair.alive(key).is_some();
+    let (end, fetches) = (expiry(random, pair.now.seconds), random.below(2) == 0);
+    let fetched = pair.fetched(key);
+    let outcome = pair.apply(key, Op::Touch { expiry: end, fetches });
+    assert_eq!(outcome.status, if is_present { Status::Touched } else { Status::NotFound });
+    if let Some(now_fetched) = pair.fetched(key) {
+        assert_eq!(Some(now_fetched), fetched.map(|before| before || fetches));
+    }
+    if let Some(expected) = pair.model.get_mut(key).filter(|_| is_present) {
+        expected.expiry = end;
     }
 }
 

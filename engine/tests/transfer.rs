@@ -1,5 +1,7 @@
 //! Records leave one engine through a cursor and enter another through `install`: by slot, by log, damaged or whole.
 
+use std::collections::HashMap;
+
 use ringcache_engine::{
     Delete, Engine, EngineOptions, Expiry, Installed, KeyHash, LogCursor, Lookup, Now, Op, Reader,
     RecordError, Seconds, Shard, Slot, SlotCursor, Status, Store, Version, Write,
@@ -89,6 +91,36 @@ fn all_slots_of_two_shards_fill_three() {
         0,
         "a copy in bucket order crowds out nothing"
     );
+}
+
+/// Goal: a walk shows each key that lives all the time exactly once. Method: between its steps keys are overwritten,
+/// added (so that the index grows under it) and deleted.
+#[test]
+fn a_walk_shows_what_lives_through_it_exactly_once() {
+    const STABLE: u64 = 3_000;
+    let mut node = Node::open(1, 1, false);
+    (0..STABLE).for_each(|key| node.set(&name(key), b"first"));
+    let buckets = node.engine.stats(node.shards[0].id()).index_buckets;
+    let mut cursor = SlotCursor::new(Slot(0), LAST_SLOT);
+    let mut shown: HashMap<Vec<u8>, u32> = HashMap::new();
+    let mut round = 0;
+    while !cursor.is_done() {
+        let mut left = 5;
+        cursor.visit(&node.shards[0], NOW, |record| {
+            *shown.entry(record.key().to_vec()).or_default() += 1;
+            left -= 1;
+            left > 0
+        });
+        node.set(&name(round * 7 % STABLE), b"again");
+        (0..20).for_each(|new| node.set(&name(STABLE + round * 20 + new), b"new"));
+        node.apply(&name(STABLE + round * 11 % 20_000), Op::Delete(Delete::default()));
+        node.shards[0].maintain(NOW);
+        node.reader.end_turn();
+        round += 1;
+    }
+    assert!(node.engine.stats(node.shards[0].id()).index_buckets > buckets, "the index grew meanwhile");
+    assert!(shown.values().all(|count| *count == 1), "nothing is shown twice");
+    assert!((0..STABLE).all(|key| shown.contains_key(&name(key))), "nothing is left out");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod flags;
 mod listen;
 mod options;
+mod tuning;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::limits::{
 };
 use flags::Flags;
 pub use listen::Listen;
+pub use tuning::Tuning;
 
 /// The memcached release whose behaviour is offered; what `-V` and `version` say.
 pub const MEMCACHED_VERSION: &str = "1.6.45";
@@ -100,6 +102,10 @@ pub struct Config {
     pub idle_timeout_seconds: u32,
     /// `-o maxconns_fast`, the default: refuse with an error instead of not accepting.
     pub maxconns_fast: bool,
+    /// `-o track_sizes`: `stats sizes` counts.
+    pub track_sizes: bool,
+    /// Other `-o` settings, as `stats settings` shows them.
+    pub tuning: Tuning,
     /// `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<PathBuf>,
     /// What was given and has no effect here, as given; said at the start with `-v`.
@@ -141,6 +147,8 @@ impl Default for Config {
             chunk_bytes: 48,
             idle_timeout_seconds: 0,
             maxconns_fast: true,
+            track_sizes: false,
+            tuning: Tuning::default(),
             port_file: None,
             ignored_options: Vec::new(),
             warnings: Vec::new(),

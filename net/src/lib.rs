@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod driver;
+pub mod dump;
 pub mod limits;
 pub mod log;
 pub mod mesh;

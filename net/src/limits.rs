@@ -91,6 +91,16 @@ pub const EXECUTOR_RING_DEPTH: usize = 32;
 pub const DESCRIPTORS_RESERVED: u64 = 24;
 /// Descriptors of one worker: its own ring, its event, and glommio's rings and events.
 pub const DESCRIPTORS_PER_WORKER: u64 = 8;
+/// Lines of a dump that are made in one step.
+pub const DUMP_STEP_BYTES: usize = 16 * 1024;
+/// And records that it looks at.
+pub const DUMP_STEP_RECORDS: u32 = 256;
+/// All that `stats cachedump` shows, as memcached's.
+pub const CACHEDUMP_BYTES_MAX: usize = 2 << 20;
+/// Width of the size classes of `stats sizes`.
+pub const SIZE_CLASS_BYTES: u64 = 32;
+/// memcached's number of size classes: one from here on is illegal.
+pub const CLASSES: u32 = 64;
 /// Smallest `-I`, as memcached's.
 pub const ITEM_BYTES_MIN: u32 = 1024;
 /// Largest `-m`: what a process can map on every 64-bit Linux with room to spare.

@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use crossbeam_utils::CachePadded;
 use ringcache_engine::{ShardId, Write};
 
+use crate::dump::Step;
 use crate::limits::{MESH_QUEUE_MESSAGES, MESH_SPARE_BATCHES_MAX};
 use crate::sys;
 use batch::WriteBatch;
@@ -62,6 +63,10 @@ pub enum Message {
     Writes(Box<WriteBatch>),
     /// The receiver's own batch with the outcomes.
     Outcomes(Box<WriteBatch>),
+    /// A step of the sender's session over the receiver's shard.
+    Dump(Ticket, Box<Step>),
+    /// The same step, done; the receiver's session had asked for it.
+    Dumped(Ticket, Box<Step>),
     /// A connection that the receiver shall serve.
     Connection(OwnedFd),
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16};
 
 use ringcache_engine::{Engine, Seconds};
 
-use crate::config::Config;
+use crate::config::{Config, Tuning};
+use crate::dump::Crawls;
 use crate::server::reload::Reload;
 use crate::server::roster::Roster;
 use crate::stats::{Baseline, WorkerStats};
@@ -28,6 +29,10 @@ pub struct Node {
     pub draining: AtomicU16,
     /// Who is connected.
     pub roster: Roster,
+    /// `lru_crawler`'s dumps.
+    pub crawls: Crawls,
+    /// What operators have tuned, for `stats settings`. As `baseline`, only touched by commands about the node.
+    pub tuning: Mutex<Tuning>,
     /// What SIGHUP reads again.
     pub reload: Reload,
     /// `verbosity`, 0 to 2 by command.
@@ -46,6 +51,8 @@ impl Node {
             stopping: AtomicBool::new(false),
             draining: AtomicU16::new(config.workers),
             roster: Roster::new(config.workers),
+            crawls: Crawls::default(),
+            tuning: Mutex::new(config.tuning.clone()),
             reload: Reload::default(),
             baseline: Mutex::default(),
             config,

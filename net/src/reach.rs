@@ -2,7 +2,8 @@
 
 use ringcache_engine::{Now, Outcome, Reader, Shard, ShardId, Write};
 
-use crate::mesh::{Outbox, Ticket};
+use crate::dump::Step;
+use crate::mesh::{Message, Outbox, Ticket};
 use crate::node::Node;
 use crate::stats::Counters;
 
@@ -28,12 +29,19 @@ pub struct Reach<'a> {
 pub trait SendAway {
     /// Copies the write, for `shard`. Never fails; see [`Outbox::push`].
     fn send_away(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>);
+
+    /// Sends a step of a dump to the owner of `shard`; `Session::handle_step` gets it back.
+    fn send_step(&mut self, shard: ShardId, ticket: Ticket, step: Box<Step>);
 }
 
 impl SendAway for Outbox {
     #[inline]
     fn send_away(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>) {
         self.push(shard, ticket, write);
+    }
+
+    fn send_step(&mut self, shard: ShardId, ticket: Ticket, step: Box<Step>) {
+        self.send(shard.0, Message::Dump(ticket, step));
     }
 }
 

@@ -14,6 +14,7 @@
 use memchr::memchr;
 use ringcache_engine::{Outcome, ShardId, StoreMode};
 
+use crate::dump::Step;
 use crate::limits::{
     KEPT_INPUT_STEP_BYTES, KEY_LINE_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX, LINE_BYTES_MIN,
     LOOKUP_BATCH,
@@ -26,6 +27,7 @@ use crate::reach::Reach;
 pub mod answers;
 pub mod exchange;
 pub mod lookups;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +35,7 @@ pub use exchange::{Delivery, Exchange, Flow, KeyList};
 
 use answers::{Answers, Due, Verb};
 use lookups::{Lookup, Lookups, Reply, Room, Sight};
+use stream::Stream;
 
 /// What the worker should do next with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Session {
     swallow: u64,
     keys: Option<KeyList>,
     answers: Answers,
+    /// What has taken the connection over. Until it is over, input is kept.
+    stream: Option<Box<Stream>>,
     /// The client said `quit` or something worse; the answers before it are still sent.
     is_closing: bool,
     /// The first byte has told the protocol.
@@ -79,6 +84,10 @@ impl Session {
     pub fn handle_bytes(&mut self, input: &[u8], reach: &mut Reach<'_>, output: &mut Output) -> Progress {
         if self.is_closing {
             return self.close();
+        }
+        if self.stream.is_some() {
+            self.keep(input);
+            return Progress::Hold;
         }
         if self.kept.is_empty() {
             let (taken, progress) = self.run(input, reach, output);
@@ -106,20 +115,40 @@ impl Session {
         self.go_on(reach, output)
     }
 
+    /// Takes the step of its dump that another worker has run.
+    pub fn handle_step(&mut self, step: Box<Step>, reach: &mut Reach<'_>, output: &mut Output) -> Progress {
+        if let Some(stream) = &mut self.stream {
+            stream.handle_step(step, output);
+        }
+        self.go_on(reach, output)
+    }
+
     /// The output has been sent: goes on with kept input.
     pub fn handle_room(&mut self, reach: &mut Reach<'_>, output: &mut Output) -> Progress {
         self.go_on(reach, output)
     }
 
-    /// Writes that are with other workers. Their outcomes still come when the connection has closed.
+    /// Writes, and a dump's step, that are with other workers. They still come back when the connection has closed.
     pub fn writes_waiting(&self) -> usize {
         self.answers.writes_waiting()
+            + usize::from(self.stream.as_ref().is_some_and(|stream| stream.is_away()))
+    }
+
+    /// Something has taken the connection over and sends without being asked.
+    pub fn is_streaming(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// Goes on with kept input.
     fn go_on(&mut self, reach: &mut Reach<'_>, output: &mut Output) -> Progress {
         if self.is_closing {
             return self.close();
+        }
+        if let Some(stream) = &mut self.stream {
+            if !stream.advance(reach, output) {
+                return Progress::Hold;
+            }
+            self.stream = None;
         }
         if self.kept.is_empty() || self.kept.len() < self.needed {
             return Progress::Receive;
@@ -167,6 +196,7 @@ impl Session {
             lookups: Lookups::new(&mut room),
             input_at: 0,
             unanswered: None,
+            stream: None,
         };
         let mut progress = self.run_commands(input, &mut x);
         if x.unanswered.is_none() && !x.settle() {
@@ -178,6 +208,7 @@ impl Session {
             taken = lookup.input_at;
             self.rewind(&lookup);
         }
+        self.stream = x.stream;
         self.answers = answers;
         if self.is_closing {
             progress = self.close();
@@ -214,6 +245,10 @@ impl Session {
                 Flow::WaitInKeys { taken, keys } => {
                     x.input_at += taken;
                     self.keys = Some(keys);
+                    return Progress::Hold;
+                }
+                Flow::TakeOver(taken) => {
+                    x.input_at += taken;
                     return Progress::Hold;
                 }
                 Flow::Close => {
@@ -306,8 +341,9 @@ fn run_line<'i>(line: &'i [u8], input: &'i [u8], line_bytes: usize, x: &mut Exch
         b"verbosity" => text::admin::verbosity(x, command),
         b"cache_memlimit" => text::admin::cache_memlimit(x, command),
         b"shutdown" => text::admin::shutdown(x, command),
-        b"slabs" => text::admin::slabs(x, command),
-        b"lru_crawler" => text::admin::lru_crawler(x, command),
+        b"slabs" => text::tuning::slabs(x, command),
+        b"lru" => text::tuning::lru(x, command),
+        b"lru_crawler" => text::crawler::lru_crawler(x, command),
         b"watch" => text::admin::watch(x, command),
         _ if is_http(command.args) => Flow::Close,
         _ => x.answer(UNKNOWN, line_bytes),

@@ -8,6 +8,7 @@
 mod classes;
 mod conns;
 mod general;
+mod listing;
 mod refused;
 mod settings;
 
@@ -19,7 +20,8 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 use ringcache_engine::{Now, ShardId, ShardStats};
 
-use crate::config::Config;
+use crate::config::{Config, Tuning};
+use crate::dump::Form;
 use crate::node::Node;
 use crate::sys;
 
@@ -51,7 +53,7 @@ pub fn report(node: &Node, now: Now, what: &[u8], out: &mut Vec<u8>) -> bool {
             return true;
         }
         b"cachedump" => {
-            out.extend_from_slice(refused::cachedump(words));
+            out.extend_from_slice(listing::refusal(&node.config, words));
             return true;
         }
         _ => return false,
@@ -59,6 +61,16 @@ pub fn report(node: &Node, now: Now, what: &[u8], out: &mut Vec<u8>) -> bool {
     write(&Snapshot::take(node, now), &mut Lines { out });
     out.extend_from_slice(b"END\r\n");
     true
+}
+
+/// What to dump when `stats <what>` asks for statistics that are made by a walk over all records.
+pub fn dump(config: &Config, what: &[u8]) -> Option<Form> {
+    let mut words = what.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    match words.next() {
+        Some(b"sizes") => config.track_sizes.then_some(Form::Sizes),
+        Some(b"cachedump") => listing::asked(config, words),
+        _ => None,
+    }
 }
 
 fn reset(node: &Node) {
@@ -235,6 +247,9 @@ struct Snapshot<'n> {
     records: ShardStats,
     memory_limit: u64,
     verbosity: u8,
+    tuning: Tuning,
+    crawl_running: bool,
+    crawl_starts: u64,
     unix_seconds: u32,
     uptime_seconds: u32,
     cpu_user: Duration,
@@ -252,6 +267,9 @@ impl<'n> Snapshot<'n> {
             records,
             memory_limit: node.engine.memory_limit(),
             verbosity: node.verbosity.load(Ordering::Relaxed),
+            tuning: node.tuning.lock().expect("nothing panics while holding it").clone(),
+            crawl_running: node.crawls.is_running(),
+            crawl_starts: node.crawls.starts(),
             unix_seconds: now.seconds.0,
             uptime_seconds: now.seconds.0.saturating_sub(node.started.0),
             cpu_user,

@@ -218,6 +218,11 @@ impl Worker {
                 }
                 self.local.outbox.recycle(worker, batch);
             }
+            Message::Dump(ticket, mut step) => {
+                step.run(&self.local.shard, self.local.now);
+                self.local.outbox.send(worker, Message::Dumped(ticket, step));
+            }
+            Message::Dumped(ticket, step) => self.handle_step(ticket, step),
             Message::Connection(socket) => self.open(socket),
         }
     }
@@ -254,7 +259,10 @@ impl Worker {
         if std::mem::replace(&mut self.kept_house, seconds) == seconds || limit == 0 {
             return;
         }
-        for ticket in self.connections.tickets(|c| c.presence.idle_seconds(seconds) > limit) {
+        for ticket in self
+            .connections
+            .tickets(|c| c.presence.idle_seconds(seconds) > limit && !c.session.is_streaming())
+        {
             self.local.counters().idle_kicks.add(1);
             self.close(ticket);
         }

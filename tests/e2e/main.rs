@@ -8,6 +8,8 @@ mod server;
 /// What is sent and what comes back, over every transport, number of workers and fragment size.
 mod transcript;
 
+/// Dumps of all records: complete, in order of nobody, and never in the way.
+mod dumps;
 /// Bad input: memcached's errors, and nothing worse.
 mod errors;
 /// Connections: many, too many, idle ones, ones that never read.

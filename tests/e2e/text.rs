@@ -44,6 +44,7 @@ fn transcripts() -> Vec<Transcript> {
         client_flags(),
         keys(),
         other_commands(),
+        tuning_commands(),
     ]
 }
 
@@ -292,6 +293,28 @@ fn other_commands() -> Transcript {
             "SERVER_ERROR: shutdown not enabled\r\n",
             "ERROR: shutdown not enabled\r\n",
         )
+}
+
+fn tuning_commands() -> Transcript {
+    Transcript::new("lru_crawler, slabs, lru")
+        .step_by_step_on_memcached("it refuses a dump behind other commands")
+        .step("lru_crawler enable\r\n", "ERROR failed to start lru crawler thread\r\n")
+        .step("lru_crawler crawl 0\r\nlru_crawler crawl x\r\n", "BADCLASS invalid class id\r\n".repeat(2))
+        .step("lru_crawler metadump 64\r\n", "BADCLASS invalid class id\r\n")
+        .step(
+            "lru_crawler sleep 1000\r\nlru_crawler tocrawl 1\r\nlru_crawler tocrawl 0\r\n",
+            "OK\r\n".repeat(3),
+        )
+        .step("lru_crawler sleep 1000001\r\n", "CLIENT_ERROR sleep must be one second or less\r\n")
+        .step("lru_crawler\r\nlru_crawler nonsense\r\n", "ERROR\r\nERROR\r\n")
+        .step("slabs reassign 1 2\r\n", "NOSPARE source class has no spare pages\r\n")
+        .step("slabs reassign 1 1\r\n", "SAME src and dst class are identical\r\n")
+        .step("slabs reassign 99 1\r\n", "BADCLASS invalid src or dst class id\r\n")
+        .step("slabs automove 2\r\nslabs automove 1\r\nslabs automove 3\r\n", "OK\r\nOK\r\nERROR\r\n")
+        .step("slabs automove ratio 0.8\r\n", "OK\r\n")
+        .step("lru tune 20 40 0.2 2.0\r\nlru mode segmented\r\nlru temp_ttl -1\r\n", "OK\r\n".repeat(3))
+        .step("lru tune 70 20 0.1 2\r\n", "ERROR hot and warm pcts must not exceed 80\r\n")
+        .step("lru mode x\r\nlru temp_ttl x\r\n", "ERROR\r\nERROR\r\n")
 }
 
 /// `bytes` bytes that tell where they belong.

@@ -32,8 +32,14 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
         "idle_timeout" => {
             config.idle_timeout_seconds = value.and_then(|text| text.parse().ok()).expect("checked as a u32");
         }
-        _ => config.ignored_options.push(format!("-o {part}")),
+        "track_sizes" => config.track_sizes = true,
+        "lru_crawler" | "no_lru_crawler" => {}
+        _ => {
+            config.maxconns_fast &= name != "no_modern";
+            config.ignored_options.push(format!("-o {part}"));
+        }
     }
+    config.tuning.take_option(name, value);
     Ok(())
 }
 
@@ -46,6 +52,8 @@ pub(super) fn help() -> String {
   maxconns_fast         refuse connections past the limit with an error (default)
   no_maxconns_fast      stop accepting at the limit
   idle_timeout=<secs>   close connections that are idle for longer (default: 0, never)
+  track_sizes           let `stats sizes` count records by size, when asked
+  no_lru_crawler        refuse dumps by lru_crawler until it is enabled
 Accepted for memcached's sake, without effect; -v lists those that were given:",
     );
     for line in ignored.chunks(4) {
@@ -111,12 +119,14 @@ const fn sub(name: &'static str, wants: Wants) -> SubOption {
 }
 
 /// The names that `apply_one` gives a meaning.
-const APPLIED: &[&str] = &["maxconns_fast", "no_maxconns_fast", "idle_timeout"];
+const APPLIED: &[&str] =
+    &["maxconns_fast", "no_maxconns_fast", "idle_timeout", "track_sizes", "lru_crawler", "no_lru_crawler"];
 
 const U32: u64 = u32::MAX as u64;
 const I32: u64 = i32::MAX as u64;
 
-/// Every sub-option of memcached 1.6.45, TLS, external storage and proxy included.
+/// Every sub-option of memcached 1.6.45, TLS and external storage included. Those of the proxy are unknown, as to a
+/// memcached that is built without it.
 const SUB_OPTIONS: &[SubOption] = &[
     sub("maxconns_fast", Wants::Nothing),
     sub("no_maxconns_fast", Wants::Nothing),
@@ -183,8 +193,6 @@ const SUB_OPTIONS: &[SubOption] = &[
     sub("ext_max_sleep", Wants::Number(0, U32)),
     sub("ext_max_frag", Wants::Fraction(0.0, f64::INFINITY)),
     sub("ext_drop_unread", Wants::Nothing),
-    sub("proxy_config", Wants::Text),
-    sub("proxy_arg", Wants::Text),
 ];
 
 #[cfg(test)]

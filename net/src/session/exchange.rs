@@ -2,11 +2,13 @@
 
 use ringcache_engine::{KeyHash, Op, Outcome, ShardId, Write};
 
+use crate::dump::{self, Crawl, Dump};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::output::Output;
 use crate::reach::{Reach, Sent};
 use crate::session::answers::{Answers, Away, Form, Keys, Verb};
 use crate::session::lookups::{Lookup, Lookups, Reply, Sight};
+use crate::session::stream::Stream;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub enum Flow {
         /// What to do with the other keys.
         keys: KeyList,
     },
+    /// These bytes are done, and what the command put into `Exchange::stream` has the connection.
+    TakeOver(usize),
     /// The connection ends here, after the answers so far.
     Close,
 }
@@ -68,6 +72,8 @@ pub struct Exchange<'e, 'i, 'r> {
     pub input_at: usize,
     /// The first read of a batch that found the output full: parsing goes on there later.
     pub unanswered: Option<Lookup<'i>>,
+    /// What takes the connection over behind this command.
+    pub stream: Option<Box<Stream>>,
 }
 
 impl<'i, 'r> Exchange<'_, 'i, 'r> {
@@ -117,6 +123,20 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
             Flow::Taken(taken) => Flow::Swallow { taken, bytes: data_bytes as u64 + 2 },
             other => other,
         }
+    }
+
+    /// Begins a dump in the place of an answer; the connection is its own until it ends.
+    /// Only when [`Exchange::may_take_over`].
+    pub fn dump(&mut self, form: dump::Form, crawl: Option<Crawl>, taken: usize) -> Flow {
+        let shards = self.reach.reader.shards();
+        let dump = Dump::begin(form, shards, self.reach.node.config.cas, crawl, self.output);
+        self.stream = Some(Box::new(Stream::Dump(dump)));
+        Flow::TakeOver(taken)
+    }
+
+    /// Whether something may take the connection over: every answer before it has been made.
+    pub fn may_take_over(&self) -> bool {
+        self.answers.is_empty()
     }
 
     /// Adds a read to the batch; false when it has to wait, with nothing done.

@@ -12,12 +12,14 @@ use ringcache_engine::{
 
 use super::{Progress, Session};
 use crate::config::Config;
+use crate::dump::Step;
 use crate::mesh::Ticket;
 use crate::node::Node;
 use crate::output::Output;
 use crate::reach::{Reach, SendAway};
 
 mod admin;
+mod dumps;
 mod errors;
 mod limits;
 mod meta;
@@ -77,11 +79,19 @@ impl OwnedWrite {
 
 /// The picture of the mesh: one queue per shard.
 #[derive(Default)]
-struct Away(Vec<VecDeque<OwnedWrite>>);
+struct Away {
+    writes: Vec<VecDeque<OwnedWrite>>,
+    step: Option<(ShardId, Box<Step>)>,
+}
 
 impl SendAway for Away {
     fn send_away(&mut self, shard: ShardId, _ticket: Ticket, write: &Write<'_>) {
-        self.0[usize::from(shard.0)].push_back(OwnedWrite::of(write));
+        self.writes[usize::from(shard.0)].push_back(OwnedWrite::of(write));
+    }
+
+    fn send_step(&mut self, shard: ShardId, _ticket: Ticket, step: Box<Step>) {
+        assert!(self.step.is_none(), "one step of a dump is under way at a time");
+        self.step = Some((shard, step));
     }
 }
 
@@ -127,7 +137,7 @@ impl World {
             now,
             progress: Progress::Receive,
             received: Vec::new(),
-            away: Away((0..shards).map(|_| VecDeque::new()).collect()),
+            away: Away { writes: (0..shards).map(|_| VecDeque::new()).collect(), step: None },
             shards: opened,
             reader,
             random: Random::new(u64::from(shards)),
@@ -166,10 +176,12 @@ impl World {
     /// Lets everything happen that can happen without more input.
     pub fn settle(&mut self) {
         loop {
-            while self.session.writes_waiting() > 0 && self.away.0.iter().any(|queue| !queue.is_empty()) {
+            while self.session.writes_waiting() > 0 && self.away.writes.iter().any(|queue| !queue.is_empty())
+            {
                 self.deliver_one();
             }
-            if self.output.is_empty() {
+            self.run_step();
+            if self.output.is_empty() && self.session.stream.is_none() {
                 break;
             }
             self.take_output();
@@ -187,7 +199,8 @@ impl World {
 
     /// As [`World::deliver_from`], of a random shard.
     pub fn deliver_one(&mut self) {
-        let waiting: Vec<usize> = (0..self.away.0.len()).filter(|&at| !self.away.0[at].is_empty()).collect();
+        let queues = &self.away.writes;
+        let waiting: Vec<usize> = (0..queues.len()).filter(|&at| !queues[at].is_empty()).collect();
         if waiting.is_empty() {
             return;
         }
@@ -197,10 +210,22 @@ impl World {
 
     /// Executes the oldest write of a shard and hands its outcome to the session.
     pub fn deliver_from(&mut self, at: usize) {
-        let write = self.away.0[at].pop_front().expect("chosen for not being empty");
+        let write = self.away.writes[at].pop_front().expect("chosen for not being empty");
         let outcome = write.apply(&mut self.shards[at], self.now);
         let shard = ShardId(at as u16);
         self.call(|session, reach, output| session.handle_outcome(shard, &outcome, reach, output));
+    }
+
+    /// Runs the step of a dump that is under way.
+    pub fn run_step(&mut self) {
+        let Some((shard, mut step)) = self.away.step.take() else { return };
+        step.run(&self.shards[usize::from(shard.0)], self.now);
+        self.call(|session, reach, output| session.handle_step(step, reach, output));
+    }
+
+    /// The session's next turn, while the client receives nothing.
+    pub fn resume(&mut self) {
+        self.call(Session::handle_room);
     }
 
     /// The client receives what there is.

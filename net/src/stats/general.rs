@@ -85,19 +85,18 @@ fn write_memory(now: &Snapshot, lines: &mut Lines) {
     lines.line("hash_power_level", now.records.index_buckets.max(1).ilog2());
     lines.line("hash_bytes", now.records.index_bytes);
     lines.line("hash_is_expanding", u8::from(now.records.index_growing > 0));
+    if now.tuning.is_on("slab_reassign") {
+        write_reassign(lines);
+    }
+    lines.line("slabs_moved", 0);
+    if now.tuning.is_on("lru_crawler") {
+        lines.line("lru_crawler_running", u8::from(now.crawl_running));
+        lines.line("lru_crawler_starts", now.crawl_starts);
+    }
+    if now.tuning.is_on("lru_maintainer_thread") {
+        lines.line("lru_maintainer_juggles", 0);
+    }
     lines.zeros(&[
-        "slab_reassign_rescues",
-        "slab_reassign_chunk_rescues",
-        "slab_reassign_inline_reclaim",
-        "slab_reassign_busy_items",
-        "slab_reassign_busy_deletes",
-        "slab_reassign_busy_nomem",
-        "slab_reassign_last_busy_status",
-        "slab_reassign_running",
-        "slabs_moved",
-        "lru_crawler_running",
-        "lru_crawler_starts",
-        "lru_maintainer_juggles",
         "malloc_fails",
         "log_worker_dropped",
         "log_worker_written",
@@ -109,6 +108,19 @@ fn write_memory(now: &Snapshot, lines: &mut Lines) {
     ]);
 }
 
+fn write_reassign(lines: &mut Lines) {
+    lines.zeros(&[
+        "slab_reassign_rescues",
+        "slab_reassign_chunk_rescues",
+        "slab_reassign_inline_reclaim",
+        "slab_reassign_busy_items",
+        "slab_reassign_busy_deletes",
+        "slab_reassign_busy_nomem",
+    ]);
+    lines.line("slab_reassign_last_busy_status", "none");
+    lines.line("slab_reassign_running", 0);
+}
+
 fn write_records(now: &Snapshot, lines: &mut Lines) {
     let records = &now.records;
     lines.line("bytes", records.bytes);
@@ -117,19 +129,21 @@ fn write_records(now: &Snapshot, lines: &mut Lines) {
     lines.line("slab_global_page_pool", 0);
     lines.line("expired_unfetched", records.expired_unfetched);
     lines.line("evicted_unfetched", records.evicted_unfetched);
-    lines.line("evicted_active", 0);
+    if now.tuning.is_on("lru_maintainer_thread") {
+        lines.line("evicted_active", 0);
+    }
     lines.line("evictions", records.evictions);
     lines.line("reclaimed", records.reclaimed);
-    lines.zeros(&[
-        "crawler_reclaimed",
-        "crawler_items_checked",
-        "lrutail_reflocked",
-        "moves_to_cold",
-        "moves_to_warm",
-        "moves_within_lru",
-        "direct_reclaims",
-        "lru_bumps_dropped",
-    ]);
+    lines.zeros(&["crawler_reclaimed", "crawler_items_checked", "lrutail_reflocked"]);
+    if now.tuning.is_on("lru_maintainer_thread") {
+        lines.zeros(&[
+            "moves_to_cold",
+            "moves_to_warm",
+            "moves_within_lru",
+            "direct_reclaims",
+            "lru_bumps_dropped",
+        ]);
+    }
 }
 
 /// What memcached has no name for.

@@ -1,7 +1,7 @@
 //! `stats settings`: the command line as it holds.
 //!
-//! Parts that this server has no counterpart of (LRU queues, crawler, external storage, TLS, proxy) are shown as
-//! switched off and their figures at memcached's defaults, because monitoring looks for the names.
+//! Parts that this server has no counterpart of (LRU queues, external storage, TLS, proxy) are shown as they were
+//! given, or at memcached's defaults, because monitoring looks for the names.
 
 use super::{Lines, Snapshot, yes_no};
 use crate::config::{Binding, Config};
@@ -9,8 +9,8 @@ use crate::config::{Binding, Config};
 pub(super) fn write(now: &Snapshot, lines: &mut Lines) {
     write_addresses(now, lines);
     write_limits(now.config, lines);
-    write_queues(now.config, lines);
-    write_storage_and_tls(lines);
+    write_queues(now, lines);
+    write_storage_and_tls(now, lines);
     for (name, value) in [("proxy_enabled", "no"), ("proxy_uring_enabled", "no"), ("num_napi_ids", "(null)")]
     {
         lines.line(name, value);
@@ -72,46 +72,48 @@ fn write_limits(config: &Config, lines: &mut Lines) {
     lines.line("maxconns_fast", yes_no(config.maxconns_fast));
 }
 
-fn write_queues(config: &Config, lines: &mut Lines) {
-    for (name, value) in [
-        ("hashpower_init", "0"),
-        ("slab_reassign", "no"),
-        ("slab_automove", "0"),
-        ("slab_automove_ratio", "0.80"),
-        ("slab_automove_window", "30"),
-        ("slab_chunk_max", "524288"),
-        ("lru_crawler", "no"),
-        ("lru_crawler_sleep", "100"),
-        ("lru_crawler_tocrawl", "0"),
-        ("tail_repair_time", "0"),
-        ("flush_enabled", yes_no(config.flush_enabled)),
-        ("dump_enabled", yes_no(config.dump_enabled)),
-        ("hash_algorithm", "xxh3"),
-        ("lru_maintainer_thread", "no"),
-        ("lru_segmented", "no"),
-        ("hot_lru_pct", "20"),
-        ("warm_lru_pct", "40"),
-        ("hot_max_factor", "0.20"),
-        ("warm_max_factor", "2.00"),
-        ("temp_lru", "no"),
-        ("temporary_ttl", "61"),
+fn write_queues(now: &Snapshot, lines: &mut Lines) {
+    let config = now.config;
+    let tuned = |name: &'static str, lines: &mut Lines| lines.line(name, now.tuning.shown(name));
+    for name in [
+        "hashpower_init",
+        "slab_reassign",
+        "slab_automove",
+        "slab_automove_ratio",
+        "slab_automove_window",
+        "slab_chunk_max",
+        "lru_crawler",
+        "lru_crawler_sleep",
+        "lru_crawler_tocrawl",
+        "tail_repair_time",
     ] {
-        lines.line(name, value);
+        tuned(name, lines);
+    }
+    lines.line("flush_enabled", yes_no(config.flush_enabled));
+    lines.line("dump_enabled", yes_no(config.dump_enabled));
+    lines.line("hash_algorithm", "xxh3");
+    for name in [
+        "lru_maintainer_thread",
+        "lru_segmented",
+        "hot_lru_pct",
+        "warm_lru_pct",
+        "hot_max_factor",
+        "warm_max_factor",
+        "temp_lru",
+        "temporary_ttl",
+    ] {
+        tuned(name, lines);
     }
     lines.line("idle_timeout", config.idle_timeout_seconds);
-    for (name, value) in [
-        ("watcher_logbuf_size", "262144"),
-        ("worker_logbuf_size", "65536"),
-        ("read_buf_mem_limit", "0"),
-        ("track_sizes", "no"),
-        ("inline_ascii_response", "no"),
-        ("drop_privileges", "no"),
-    ] {
-        lines.line(name, value);
-    }
+    lines.line("watcher_logbuf_size", 262_144);
+    lines.line("worker_logbuf_size", 65_536);
+    tuned("read_buf_mem_limit", lines);
+    lines.line("track_sizes", yes_no(config.track_sizes));
+    lines.line("inline_ascii_response", "no");
+    tuned("drop_privileges", lines);
 }
 
-fn write_storage_and_tls(lines: &mut Lines) {
+fn write_storage_and_tls(now: &Snapshot, lines: &mut Lines) {
     for (name, value) in [
         ("ext_item_size", "512"),
         ("ext_item_age", "4294967295"),
@@ -122,7 +124,7 @@ fn write_storage_and_tls(lines: &mut Lines) {
         ("ext_drop_under", "0"),
         ("ext_max_sleep", "1000000"),
         ("ext_max_frag", "0.80"),
-        ("slab_automove_freeratio", "0.010"),
+        ("slab_automove_freeratio", now.tuning.shown("slab_automove_freeratio")),
         ("ext_drop_unread", "no"),
         ("ssl_enabled", "no"),
         ("ssl_chain_cert", "(null)"),

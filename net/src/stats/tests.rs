@@ -52,6 +52,9 @@ fn snapshot(config: &Config) -> Snapshot<'_> {
         records: ShardStats::default(),
         memory_limit: config.memory_bytes,
         verbosity: 0,
+        tuning: config.tuning.clone(),
+        crawl_running: false,
+        crawl_starts: 0,
         unix_seconds: 1_800_000_000,
         uptime_seconds: 7,
         cpu_user: Duration::from_micros(1_000_002),
@@ -127,7 +130,7 @@ fn settings_show_the_command_line() {
         ("inter", "[::1]:7,a"),
         ("growth_factor", "1.25"),
         ("client_flags_size", "4"),
-        ("lru_crawler", "no"),
+        ("lru_crawler", "yes"),
     ] {
         assert_eq!(value(settings::write, &now, name), expected, "{name}");
     }

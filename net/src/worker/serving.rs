@@ -7,6 +7,7 @@ use ringcache_engine::{Outcome, ShardId};
 use super::Worker;
 use super::connections::{Connection, Phase, Receiving};
 use crate::driver::Received;
+use crate::dump::Step;
 use crate::limits::HELD_BYTES_MAX;
 use crate::mesh::Ticket;
 use crate::output::Output;
@@ -73,6 +74,11 @@ impl Worker {
     /// Gives a session the outcome of one of its writes.
     pub(super) fn handle_outcome(&mut self, ticket: Ticket, shard: ShardId, outcome: &Outcome) {
         self.go_on(ticket, |session, reach, output| session.handle_outcome(shard, outcome, reach, output));
+    }
+
+    /// Gives a session back the step of its dump that another worker has run.
+    pub(super) fn handle_step(&mut self, ticket: Ticket, step: Box<Step>) {
+        self.go_on(ticket, |session, reach, output| session.handle_step(step, reach, output));
     }
 
     /// Lets the sessions go on that were held back for lack of room.

@@ -1,5 +1,4 @@
-//! Commands about the node: `flush_all`, `version`, `verbosity`, `stats`, `cache_memlimit`, `shutdown`, and the
-//! short answers of memcached features that this node does not have.
+//! Commands about the node: `flush_all`, `version`, `verbosity`, `stats`, `cache_memlimit`, `shutdown`, `watch`.
 
 use std::sync::atomic::Ordering;
 
@@ -27,8 +26,6 @@ const BAD_SHUTDOWN_MODE: &[u8] = b"CLIENT_ERROR invalid shutdown mode\r\n";
 const MEMLIMIT_TOO_SMALL: &[u8] = b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n";
 const MEMLIMIT_NOT_BYTES: &[u8] = b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n";
 const MEMLIMIT_REFUSED: &[u8] = b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n";
-const NO_REASSIGN: &[u8] = b"CLIENT_ERROR slab reassignment disabled\r\n";
-const NO_CRAWLER: &[u8] = b"CLIENT_ERROR lru crawler disabled\r\n";
 const NO_WATCH: &[u8] = b"CLIENT_ERROR watch commands not allowed\r\n";
 
 /// `flush_all [delay] [noreply]`: every shard forgets what it stored up to now, or up to a later second.
@@ -80,6 +77,9 @@ pub fn verbosity(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
 /// `stats [what]`.
 pub fn stats(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     let what = command.args.trim_ascii();
+    if let Some(form) = stats::dump(&x.reach.node.config, what) {
+        return if x.may_take_over() { x.dump(form, None, command.line_bytes) } else { Flow::Wait };
+    }
     let (node, now) = (x.reach.node, x.reach.now);
     if !stats::report(node, now, what, &mut x.sink().bytes) {
         x.sink().push(UNKNOWN);
@@ -110,23 +110,6 @@ pub fn shutdown(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     }
     x.reach.node.stopping.store(true, Ordering::Release);
     Flow::Close
-}
-
-/// `slabs ...`: there are no size classes between which pages could move.
-pub fn slabs(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
-    let mut words = Tokens::of(command.args);
-    let line = if words.next() == Some(b"reassign") && words.count() == 2 { NO_REASSIGN } else { UNKNOWN };
-    x.answer(line, command.line_bytes)
-}
-
-/// `lru_crawler ...`: expired records go without one.
-pub fn lru_crawler(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
-    let mut words = Tokens::of(command.args);
-    let line = match words.next() {
-        Some(b"crawl" | b"metadump" | b"mgdump") if words.count() == 1 => NO_CRAWLER,
-        _ => UNKNOWN,
-    };
-    x.answer(line, command.line_bytes)
 }
 
 /// `watch ...`.

@@ -2,7 +2,9 @@
 
 pub mod admin;
 pub mod arithmetic;
+pub mod crawler;
 pub mod delete;
 pub mod get;
 pub mod store;
 pub mod touch;
+pub mod tuning;

@@ -27,11 +27,6 @@ fn short_answers() {
         .step("stats nonsense\r\n", "ERROR\r\n")
         .step("stats noreply\r\n", "ERROR\r\n")
         .step("stats reset\r\n", "RESET\r\n")
-        .step("slabs reassign 1 2\r\n", "CLIENT_ERROR slab reassignment disabled\r\n")
-        .step("slabs\r\n", "ERROR\r\n")
-        .step("lru mode flat\r\n", "ERROR\r\n")
-        .step("lru_crawler metadump all\r\n", "CLIENT_ERROR lru crawler disabled\r\n")
-        .step("lru_crawler enable\r\n", "ERROR\r\n")
         .step("watch\r\n", "CLIENT_ERROR watch commands not allowed\r\n")
         .play();
 }
