@@ -69,8 +69,9 @@ impl FilledEngine {
     /// As [`FilledEngine::get`] for a batch: all keys are prefetched before the first is looked at. How many were there.
     pub fn get_batch(&self, keys: &[[u8; 14]; BATCH]) -> usize {
         let hashes = keys.map(|key| KeyHash::of(&key));
-        hashes.iter().for_each(|hash| self.reader.prefetch(*hash));
-        let candidates = hashes.map(|hash| self.reader.candidate(hash));
+        let approaches = hashes.map(|hash| (self.reader.approach(hash), hash));
+        let candidates = approaches.map(|(approach, hash)| self.reader.candidate(approach, hash));
+        candidates.iter().for_each(|candidate| self.reader.expect(*candidate));
         let found = candidates.into_iter().zip(hashes).zip(keys);
         found
             .filter(|((candidate, hash), key)| {

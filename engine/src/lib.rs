@@ -31,7 +31,7 @@ pub use engine::{Engine, EngineOptions, OpenError};
 pub use export::{LogCursor, SlotCursor};
 pub use hash::{KeyHash, ShardId, Slot};
 pub use install::Installed;
-pub use reader::{Asleep, Candidate, Lookup, Miss, PinnedValue, Reader, RecordRef, Token};
+pub use reader::{Approach, Asleep, Candidate, Lookup, Miss, Parts, PinnedValue, Reader, RecordRef, Token};
 pub use record::{Kind, RecordError};
 pub use shard::Shard;
 pub use stats::ShardStats;

@@ -140,7 +140,10 @@ impl Arena {
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [AtomicU64; 8]);
 
-const _: () = assert!(size_of::<Line>() == 64, "a bucket is one cache line");
+/// Bytes of a cache line.
+pub(crate) const LINE_BYTES: u64 = 64;
+
+const _: () = assert!(size_of::<Line>() as u64 == LINE_BYTES, "a bucket is one cache line");
 
 /// Zeroed lines in a mapping of their own, so that they cost memory only where they are touched.
 pub(crate) struct Lines {

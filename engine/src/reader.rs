@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering;
 
 use crate::engine::{ShardShared, Shared};
 use crate::hash::{KeyHash, Slot};
+use crate::index::Home;
+use crate::memory::LINE_BYTES;
 use crate::record::{Kind, Location, RecordView, TOKEN_STALE, TOKEN_TAKEN};
 use crate::time::{Expiry, Now, Seconds};
 use crate::version::Version;
@@ -22,12 +24,22 @@ pub struct Reader {
     _not_sync: PhantomData<Cell<()>>,
 }
 
+/// The way to a key: its bucket line, which is being loaded.
+#[derive(Clone, Copy)]
+pub struct Approach<'r> {
+    home: Home<'r>,
+}
+
 /// A place where a key may be: one bucket line has been read and the record's first lines are on their way.
 #[derive(Clone, Copy)]
 pub struct Candidate<'r> {
     location: Option<Location>,
     _reader: PhantomData<&'r Reader>,
 }
+
+/// How much of a record [`Reader::expect`] starts loading; what lies beyond is loaded in order, which the processor
+/// foresees by itself.
+const EXPECTED_BYTES_MAX: u64 = 1024;
 
 /// What a read found.
 pub enum Lookup<'r> {
@@ -55,6 +67,17 @@ pub struct RecordRef<'r> {
     view: RecordView<'r>,
 }
 
+/// What a record holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'r> {
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// The key's bytes.
+    pub key: &'r [u8],
+    /// The value's bytes.
+    pub value: &'r [u8],
+}
+
 /// State of a record's win token (meta `W`, `Z`, `X`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -77,19 +100,33 @@ impl Reader {
 
     /// Starts loading the bucket line of `hash`.
     #[inline]
-    pub fn prefetch(&self, hash: KeyHash) {
-        self.shard(hash).index.prefetch(hash);
+    pub fn approach(&self, hash: KeyHash) -> Approach<'_> {
+        Approach { home: self.shard(hash).index.approach(hash) }
     }
 
-    /// Probes the bucket and starts loading the record. Call some time after [`Reader::prefetch`].
+    /// Probes the bucket and starts loading the record. Call some time after [`Reader::approach`].
     #[inline]
-    pub fn candidate(&self, hash: KeyHash) -> Candidate<'_> {
-        let location = self.shard(hash).index.find(hash, Some);
+    pub fn candidate<'r>(&'r self, approach: Approach<'r>, hash: KeyHash) -> Candidate<'r> {
+        // What the home line shows was so a moment ago, even if the index has grown since. Only a miss has to be
+        // looked for everywhere.
+        let location = approach.home.find(hash).or_else(|| self.shard(hash).index.find(hash, Some));
         if let Some(location) = location {
             self.shared.arena.prefetch(location.offset());
-            self.shared.arena.prefetch(location.offset() + 64);
+            self.shared.arena.prefetch(location.offset() + LINE_BYTES);
         }
         Candidate { location, _reader: PhantomData }
+    }
+
+    /// Reads the lengths at `candidate` and starts loading what [`Reader::candidate`] did not. Call some time after it.
+    #[inline]
+    pub fn expect(&self, candidate: Candidate<'_>) {
+        let Some(location) = candidate.location else { return };
+        let arena = &self.shared.arena;
+        let total = (RecordView::at(arena, location).total() as u64).min(EXPECTED_BYTES_MAX);
+        for line in (2 * LINE_BYTES..total).step_by(LINE_BYTES as usize) {
+            arena.prefetch(location.offset() + line);
+        }
+        arena.prefetch(location.offset() + total - 1);
     }
 
     /// Compares the key at `candidate`; looks again from the bucket when it is another key's. No write of the same
@@ -104,14 +141,14 @@ impl Reader {
     ) -> Lookup<'r> {
         let Some(location) = candidate.location else { return Lookup::Miss(Miss::Absent) };
         let view = RecordView::at(&self.shared.arena, location);
-        if view.key() == key { self.judge(hash, view, now) } else { self.get(hash, key, now) }
+        if view.has_key(key) { self.judge(hash, view, now) } else { self.get(hash, key, now) }
     }
 
     /// One lookup without batching. Two cache lines or three.
     #[inline]
     pub fn get(&self, hash: KeyHash, key: &[u8], now: Now) -> Lookup<'_> {
         let arena = &self.shared.arena;
-        let same_key = |location| Some(RecordView::at(arena, location)).filter(|view| view.key() == key);
+        let same_key = |location| Some(RecordView::at(arena, location)).filter(|view| view.has_key(key));
         match self.shard(hash).index.find(hash, same_key) {
             Some(view) => self.judge(hash, view, now),
             None => Lookup::Miss(Miss::Absent),
@@ -189,6 +226,12 @@ pub(crate) fn life(view: RecordView<'_>, flushed: Version, now: Seconds) -> Life
 impl<'r> RecordRef<'r> {
     pub(crate) fn new(shared: &'r Arc<Shared>, view: RecordView<'r>) -> Self {
         Self { shared, view }
+    }
+
+    /// Flags, key and value together: cheaper than one by one.
+    #[inline]
+    pub fn parts(&self) -> Parts<'r> {
+        self.view.parts()
     }
 
     /// The key's bytes.

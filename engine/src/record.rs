@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 
 use crate::hash::KeyHash;
 use crate::memory::{Arena, Reservation};
+use crate::reader::Parts;
 use crate::time::{Expiry, Seconds};
 use crate::version::Version;
 
@@ -142,6 +143,21 @@ pub(crate) fn access_word(now: Seconds, fetched: bool, frequency: u32) -> u32 {
     (now.0 & ACCESS_SECONDS_MASK)
         | if fetched { ACCESS_FETCHED } else { 0 }
         | frequency.min(FREQUENCY_MAX) << ACCESS_FREQUENCY_SHIFT
+}
+
+/// Compares two keys, word by word in place: most are too short to be worth the call of a general comparison.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let (words, _) = one.as_chunks::<8>();
+    let (other_words, _) = other.as_chunks::<8>();
+    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        // The last eight bytes overlap the words before them.
+        (Some(last), Some(other_last)) => last == other_last && words.iter().eq(other_words),
+        _ => one.iter().eq(other),
+    }
 }
 
 /// A published record in the arena.
@@ -311,6 +327,23 @@ impl<'a> RecordView<'a> {
     }
 
     #[inline]
+    pub(crate) fn parts(self) -> Parts<'a> {
+        let shape = self.shape();
+        let key_at = shape.key_at();
+        Parts {
+            flags: if shape.has_flags { self.flags() } else { 0 },
+            key: self.bytes(key_at, shape.key_len),
+            value: self.bytes(key_at + shape.key_len, shape.value_len),
+        }
+    }
+
+    /// Whether this is the record of `key`.
+    #[inline]
+    pub(crate) fn has_key(self, key: &[u8]) -> bool {
+        is_same(self.key(), key)
+    }
+
+    #[inline]
     pub(crate) fn value(self) -> &'a [u8] {
         let shape = self.shape();
         self.bytes(shape.key_at() + shape.key_len, shape.value_len)
@@ -362,5 +395,24 @@ impl<'a> RecordView<'a> {
         out.extend_from_slice(&self.key_len_and_kind());
         out.extend_from_slice(&[self.token(), 0]);
         out.extend_from_slice(self.bytes(HEADER_BYTES, total - HEADER_BYTES));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same;
+
+    #[test]
+    fn keys_are_the_same_only_when_every_byte_is() {
+        for length in 0..40 {
+            let one: Vec<u8> = (0..length).collect();
+            assert!(is_same(&one, &one.clone()));
+            assert!(!is_same(&one, &[&one[..], &[0]].concat()), "one byte longer than {length}");
+            for place in 0..usize::from(length) {
+                let mut other = one.clone();
+                other[place] ^= 0x80;
+                assert!(!is_same(&one, &other), "byte {place} of {length}");
+            }
+        }
     }
 }

@@ -162,7 +162,7 @@ impl Owner {
 
     /// The record of a key, whatever its state.
     pub(crate) fn find(&self, shared: &Shared, hash: KeyHash, key: &[u8]) -> Option<Place> {
-        let same_key = |location| RecordView::at(&shared.arena, location).key() == key;
+        let same_key = |location| RecordView::at(&shared.arena, location).has_key(key);
         self.index.find(&self.part(shared).index, hash, same_key)
     }
 

@@ -27,8 +27,10 @@ pub const MEMORY_LIMIT_MIB_MIN: u32 = 8;
 pub const MEMORY_LIMIT_MIB_MAX: u32 = 1_000_000_000;
 /// `verbosity` stops here.
 pub const VERBOSITY_MAX: u8 = 2;
-/// Lookups that travel together: prefetched, then probed, then answered.
+/// Lookups under way at once in one session; see `session/lookups.rs`.
 pub const LOOKUP_BATCH: usize = 32;
+/// Lookups between the announcement of a piece of memory and its first use.
+pub const LOOKUP_DISTANCE: usize = 8;
 /// Writes of one session that may be on their way to other workers.
 pub const SESSION_WRITES_WAITING_MAX: usize = 1024;
 /// Emptied queues of waiting answers that a worker keeps for its sessions.
@@ -120,4 +122,6 @@ const _: () = assert!(LINE_BYTES_MAX > 2 * KEY_BYTES_MAX, "a command with a key 
 const _: () = assert!(LINE_BYTES_MAX < RECEIVE_BUFFER_BYTES, "a whole line fits a receive buffer");
 const _: () = assert!(COMPLETIONS_MAX >= 4 * SUBMISSIONS_MAX, "multishot requests complete more than once");
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS_WHOLE.is_power_of_two());
+const _: () = assert!(LOOKUP_BATCH.is_power_of_two(), "a lookup's place is found without a division");
+const _: () = assert!(LOOKUP_BATCH >= 3 * LOOKUP_DISTANCE, "three announcements fit the way of a lookup");
 const _: () = assert!(MESH_QUEUE_MESSAGES.is_power_of_two(), "queue positions are masked");

@@ -11,7 +11,6 @@
 //! of a key with an unfinished write of this session is made when its answer's turn has come, and until then holds
 //! back later writes of the key.
 
-use memchr::memchr;
 use ringcache_engine::{Outcome, ShardId, StoreMode};
 
 use crate::dump::Step;
@@ -21,7 +20,7 @@ use crate::limits::{
 };
 use crate::output::Output;
 use crate::protocol::line::{Command, Tokens};
-use crate::protocol::{BAD_FORMAT, UNKNOWN, meta, text};
+use crate::protocol::{BAD_FORMAT, UNKNOWN, meta, scan, text};
 use crate::reach::Reach;
 
 pub mod answers;
@@ -188,8 +187,9 @@ impl Session {
     fn run(&mut self, input: &[u8], reach: &mut Reach<'_>, output: &mut Output) -> (usize, Progress) {
         // The answers are lent to the commands, which never see the rest of the session.
         let mut answers = std::mem::take(&mut self.answers);
-        let mut room: Room<'_> = [const { None }; LOOKUP_BATCH];
+        let mut room: Room<'_, '_> = [const { None }; LOOKUP_BATCH];
         let mut x = Exchange {
+            sight: Sight::of(reach),
             reach,
             output,
             answers: &mut answers,
@@ -274,7 +274,7 @@ impl Session {
             }
             self.is_text = true;
         }
-        let Some(end) = memchr(b'\n', &rest[scanned..]) else {
+        let Some(end) = scan::find(b'\n', &rest[scanned..]) else {
             self.scanned = rest.len();
             return if may_grow(rest) { Flow::More(rest.len() + 1) } else { Flow::Close };
         };

@@ -33,6 +33,15 @@ const _: () = assert!((GHOSTS + 1) * GHOST_BITS == 64, "ghosts and the count fil
 pub(super) struct Bucket<'a>(pub(super) &'a Line);
 
 impl Bucket<'_> {
+    /// One bit for each place whose tag fits; a place that is free may fit too. All places are looked at, because
+    /// where a key lies can't be foreseen and a branch that goes wrong costs more than seven comparisons.
+    #[inline]
+    pub(super) fn fitting(self, tag: u32) -> u32 {
+        let wanted = u64::from(tag) << Location::BITS;
+        let fits = |place: usize| (self.0.0[place].load(Ordering::Acquire) ^ wanted) >> Location::BITS == 0;
+        (0..BUCKET_SLOTS).fold(0, |bits, place| bits | u32::from(fits(place)) << place)
+    }
+
     /// The location at `place` when its tag fits.
     #[inline]
     pub(super) fn location_if(self, place: usize, tag: u32) -> Option<Location> {

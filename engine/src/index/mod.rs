@@ -22,7 +22,7 @@ mod table;
 use std::sync::OnceLock;
 
 use crate::hash::{KeyHash, Order, Slot, slot_of_tag};
-use crate::index::bucket::BUCKET_SLOTS;
+use crate::index::bucket::{BUCKET_SLOTS, Bucket};
 use crate::index::table::{ALL_MOVED, Table};
 use crate::limits::{BUCKETS_MIN, LOAD_PER_BUCKET, PROBE_LINES, TABLES_MAX};
 use crate::memory::{Line, prefetch};
@@ -57,9 +57,17 @@ impl IndexShared {
 
     /// Starts loading the home line of `hash`.
     #[inline]
-    pub(crate) fn prefetch(&self, hash: KeyHash) {
+    pub(crate) fn approach(&self, hash: KeyHash) -> Home<'_> {
         let (_, table) = self.current();
-        prefetch(std::ptr::from_ref(table.line(hash.order().bucket(table.buckets))));
+        let line = table.line(hash.order().bucket(table.buckets));
+        prefetch(std::ptr::from_ref(line));
+        Home(Bucket(line))
+    }
+
+    /// The same for a caller that goes its own way afterwards.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: KeyHash) {
+        let _ = self.approach(hash);
     }
 
     /// The first location that `accept` takes among those whose tag fits. One line for most keys.
@@ -88,6 +96,21 @@ impl IndexShared {
                 return None;
             }
         }
+    }
+}
+
+/// A home line that is being loaded.
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'s>(Bucket<'s>);
+
+impl Home<'_> {
+    /// The first location of this line whose tag fits. `None` does not say that the key is absent: it may have passed
+    /// this line by, or the index may have grown.
+    #[inline]
+    pub(crate) fn find(self, hash: KeyHash) -> Option<Location> {
+        let tag = hash.tag();
+        let fitting = self.0.fitting(tag);
+        (fitting != 0).then(|| self.0.location_if(fitting.trailing_zeros() as usize, tag)).flatten()
     }
 }
 

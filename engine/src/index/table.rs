@@ -44,12 +44,16 @@ impl Table {
     ) -> Option<(R, u64, usize)> {
         for number in home..home + PROBE_LINES {
             let bucket = self.bucket(number);
-            for place in 0..BUCKET_SLOTS {
+            let mut fitting = bucket.fitting(tag);
+            while fitting != 0 {
+                let place = fitting.trailing_zeros() as usize;
+                // Looked at again, because the owner may have stored there since.
                 if let Some(location) = bucket.location_if(place, tag)
                     && let Some(found) = accept(location)
                 {
                     return Some((found, number, place));
                 }
+                fitting &= fitting - 1;
             }
             if bucket.passed_by() == 0 {
                 return None;

@@ -3,8 +3,10 @@
 //! A line ends at `\n`, with an optional `\r` before it. Tokens are separated by runs of spaces and by nothing
 //! else: a tab is part of a token, also of a key.
 
-use memchr::memchr;
+use memchr::memrchr;
 use ringcache_engine::limits::KEY_BYTES_MAX;
+
+use crate::protocol::scan;
 
 /// One whole command line in the input.
 #[derive(Clone, Copy)]
@@ -46,7 +48,7 @@ impl<'i> Iterator for Tokens<'i> {
         if self.rest.is_empty() {
             return None;
         }
-        let (token, rest) = match memchr(b' ', self.rest) {
+        let (token, rest) = match scan::find(b' ', self.rest) {
             Some(end) => (&self.rest[..end], skip_spaces(&self.rest[end..])),
             None => (self.rest, &[][..]),
         };
@@ -74,6 +76,20 @@ pub fn is_key(token: &[u8]) -> bool {
     token.len() <= KEY_BYTES_MAX
 }
 
+/// Whether every token of `text` may be a key. Looks at every 250th byte and a few before it.
+#[inline]
+pub fn are_keys(text: &[u8]) -> bool {
+    let mut rest = text;
+    // Behind a space, a token that is too long leaves none in the bytes that follow.
+    while rest.len() > KEY_BYTES_MAX {
+        match memrchr(b' ', &rest[..=KEY_BYTES_MAX]) {
+            Some(space) => rest = &rest[space + 1..],
+            None => return false,
+        }
+    }
+    true
+}
+
 #[inline]
 fn skip_spaces(mut text: &[u8]) -> &[u8] {
     while let [b' ', rest @ ..] = text {
@@ -84,7 +100,7 @@ fn skip_spaces(mut text: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tokens, is_noreply};
+    use super::{Tokens, are_keys, is_key, is_noreply};
 
     #[test]
     fn only_spaces_separate_tokens() {
@@ -92,6 +108,21 @@ mod tests {
         assert_eq!(tokens, [&b"a"[..], b"\t", b"b\rc", b"d"]);
         assert_eq!(Tokens::of(b"   ").next(), None);
         assert_eq!(Tokens::of(b"").next(), None);
+    }
+
+    #[test]
+    fn a_key_that_is_too_long_is_found_among_others() {
+        for before in 0..600 {
+            for length in [1, 249, 250, 251, 252, 600] {
+                for behind in [0, 1, 251] {
+                    let text =
+                        format!("{} {} {}", "k".repeat(before % 251), "l".repeat(length), "m".repeat(behind));
+                    let text = [" ".repeat(before / 3), text].concat();
+                    let each = Tokens::of(text.as_bytes()).all(is_key);
+                    assert_eq!(are_keys(text.as_bytes()), each, "{text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod exptime;
 pub mod line;
 pub mod meta;
 pub mod number;
+pub mod scan;
 pub mod text;
 
 /// The answer to a known command that was not understood.
@@ -31,13 +32,28 @@ pub const NO_MEMORY: &[u8] = b"SERVER_ERROR out of memory\r\n";
 /// Arithmetic on a value that is no number.
 pub const NON_NUMERIC: &[u8] = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
 
-/// Appends a value and the end of its data block; a large one is not copied.
+/// Appends a value of `record` and the end of its data block; a large one is not copied.
 #[inline]
-fn push_value(record: &RecordRef<'_>, output: &mut Output) {
-    let value = record.value();
+fn push_value(record: &RecordRef<'_>, value: &[u8], output: &mut Output) {
     match (value.len() >= PINNED_VALUE_BYTES_MIN).then(|| record.pin()).flatten() {
         Some(pinned) => output.push_pinned(pinned),
         None => output.push(value),
     }
     output.push(b"\r\n");
+}
+
+/// Appends a text that is nearly always short, where that is cheaper in place than with a call.
+#[inline]
+fn push_short(bytes: &mut Vec<u8>, text: &[u8]) {
+    let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) else {
+        return bytes.extend_from_slice(text);
+    };
+    if text.len() > 16 {
+        return bytes.extend_from_slice(text);
+    }
+    // The last eight bytes are laid over the end of the first.
+    let overlap = bytes.len() + text.len() - 8;
+    bytes.extend_from_slice(first);
+    bytes.truncate(overlap);
+    bytes.extend_from_slice(last);
 }

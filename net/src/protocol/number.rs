@@ -7,16 +7,34 @@ const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
     6061626364656667686970717273747576777879\
     8081828384858687888990919293949596979899";
 
+/// The first number of more than four digits.
+pub const SHORT_END: u64 = 10_000;
+
 /// Longest decimal text of a `u64`.
 const DIGITS_MAX: usize = 20;
 
-/// Appends `number` in decimal. No allocation where `out` has room.
+/// Appends `number` in decimal. No allocation where `out` has room for four bytes more.
 #[inline]
-pub fn push_u64(out: &mut Vec<u8>, mut number: u64) {
-    if number < 10 {
-        out.push(b'0' + number as u8);
-        return;
+pub fn push_u64(out: &mut Vec<u8>, number: u64) {
+    if number >= SHORT_END {
+        return push_long(out, number);
     }
+    let (word, length) = short(number);
+    let end = out.len() + length;
+    out.extend_from_slice(&word.to_le_bytes());
+    out.truncate(end);
+}
+
+/// The text of a number below [`SHORT_END`] in the low bytes of a word, and its length.
+#[inline]
+pub fn short(number: u64) -> (u32, usize) {
+    let pair = |at: u64| u32::from(u16::from_le_bytes([PAIRS[at as usize * 2], PAIRS[at as usize * 2 + 1]]));
+    let four = pair(number / 100) | pair(number % 100) << 16;
+    let length = 1 + usize::from(number >= 10) + usize::from(number >= 100) + usize::from(number >= 1000);
+    (four >> (8 * (4 - length)), length)
+}
+
+fn push_long(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0u8; DIGITS_MAX];
     let mut start = DIGITS_MAX;
     while number >= 100 {

@@ -62,12 +62,14 @@ pub enum Delivery {
 pub struct Exchange<'e, 'i, 'r> {
     /// The engine, the mesh and the node.
     pub reach: &'e mut Reach<'r>,
+    /// What reads work with.
+    pub sight: Sight<'r>,
     /// What is sent next.
     pub output: &'e mut Output,
     /// Answers that wait for other workers.
     pub answers: &'e mut Answers,
     /// Reads that were parsed and not yet made.
-    pub lookups: Lookups<'e, 'i>,
+    pub lookups: Lookups<'e, 'i, 'r>,
     /// Where in the input the command begins that is being executed.
     pub input_at: usize,
     /// The first read of a batch that found the output full: parsing goes on there later.
@@ -80,7 +82,7 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
     /// What reads work with.
     #[inline]
     pub fn sight(&self) -> Sight<'r> {
-        Sight::of(self.reach)
+        self.sight
     }
 
     /// Where the next answer is encoded. All lookups before it must have been made.
@@ -93,8 +95,13 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
     /// must return [`Flow::Wait`].
     #[inline]
     pub fn settle(&mut self) -> bool {
-        let sight = self.sight();
-        match self.lookups.answer(sight, self.answers.sink(self.output)) {
+        let settled = self.lookups.settle(&self.sight, self.answers.sink(self.output));
+        self.is_well(settled)
+    }
+
+    #[inline]
+    fn is_well(&mut self, result: Result<(), Lookup<'i>>) -> bool {
+        match result {
             Ok(()) => true,
             Err(lookup) => {
                 self.unanswered = Some(lookup);
@@ -143,14 +150,12 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
     #[inline]
     pub fn look_up(&mut self, key: &'i [u8], input_at: usize, reply: Reply<'i>) -> bool {
         let hash = KeyHash::of(key);
-        if self.lookups.is_full() && !self.settle() {
-            return false;
-        }
         if !self.may_read(hash) {
             return self.defer(hash, key, reply);
         }
-        self.lookups.add(Lookup { hash, key, input_at, reply }, self.reach.reader);
-        true
+        let lookup = Lookup { hash, key, input_at, reply };
+        let added = self.lookups.add(lookup, &self.sight, self.answers.sink(self.output));
+        self.is_well(added)
     }
 
     /// Lets a read wait for the write before it, while the commands behind it go on.

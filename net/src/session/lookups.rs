@@ -1,11 +1,17 @@
 //! The reads of consecutive commands, made together.
 //!
-//! Adding a lookup starts loading its bucket line; when the batch is answered, all records are started before
-//! the first is looked at. So the cache misses of up to [`LOOKUP_BATCH`] keys overlap.
+//! A lookup goes three ways through memory: to its bucket, to the record's header, to the rest of the record. Each is
+//! announced to the processor some lookups before it is gone, so that the cache misses of up to [`LOOKUP_BATCH`] keys
+//! overlap with each other and with the parsing and encoding of the keys around them:
+//!
+//! ```text
+//! added ---------------> probed ---------------> expected ---------------> answered
+//! load bucket            load header             load value
+//! ```
 
-use ringcache_engine::{Candidate, KeyHash, Now, Reader, Seconds};
+use ringcache_engine::{Approach, Candidate, KeyHash, Now, Reader, Seconds};
 
-use crate::limits::{LOOKUP_BATCH, OUTPUT_BYTES_HIGH};
+use crate::limits::{LOOKUP_BATCH, LOOKUP_DISTANCE, OUTPUT_BYTES_HIGH};
 use crate::output::Output;
 use crate::protocol::meta::flags::Key;
 use crate::protocol::meta::get::PlainGet;
@@ -86,83 +92,135 @@ impl Sight<'_> {
     }
 }
 
-/// Room for a batch. It stands on the stack for one call into a session and is never moved: making it writes one
-/// word per lookup, moving it would copy them whole.
-pub type Room<'i> = [Option<Lookup<'i>>; LOOKUP_BATCH];
+/// Room for the lookups that are under way. It stands on the stack for one call into a session and is never moved:
+/// making it writes one word per lookup, moving it would copy them whole.
+pub type Room<'i, 'r> = [Option<Travelling<'i, 'r>>; LOOKUP_BATCH];
 
-/// A batch of lookups in the order of their commands.
-pub struct Lookups<'e, 'i> {
-    /// The first `count` are set.
-    batch: &'e mut Room<'i>,
-    count: usize,
+/// A lookup under way.
+pub struct Travelling<'i, 'r> {
+    lookup: Lookup<'i>,
+    way: Way<'r>,
 }
 
-impl<'e, 'i> Lookups<'e, 'i> {
-    /// An empty batch.
-    #[inline]
-    pub fn new(room: &'e mut Room<'i>) -> Self {
-        Self { batch: room, count: 0 }
-    }
+/// How far a lookup has come.
+#[derive(Clone, Copy)]
+enum Way<'r> {
+    ToBucket(Approach<'r>),
+    ToRecord(Candidate<'r>),
+}
 
-    /// The batch has to be answered before another lookup is added.
+impl<'r> Way<'r> {
     #[inline]
-    pub fn is_full(&self) -> bool {
-        self.count == LOOKUP_BATCH
-    }
-
-    /// Adds a read and starts loading its bucket.
-    #[inline]
-    pub fn add(&mut self, lookup: Lookup<'i>, reader: &Reader) {
-        reader.prefetch(lookup.hash);
-        self.batch[self.count] = Some(lookup);
-        self.count += 1;
-    }
-
-    /// Answers the batch and empties it. `Err` holds the first lookup that was not answered, because the output
-    /// is full.
-    #[inline]
-    pub fn answer(&mut self, sight: Sight<'_>, output: &mut Output) -> Result<(), Lookup<'i>> {
-        match std::mem::take(&mut self.count) {
-            0 => Ok(()),
-            1 => {
-                for lookup in self.batch.iter().take(1).flatten() {
-                    answer_one(lookup, sight.reader.candidate(lookup.hash), sight, output);
-                }
-                Ok(())
-            }
-            count => self.answer_many(count, sight, output),
+    fn candidate(self, lookup: &Lookup<'_>, reader: &'r Reader) -> Candidate<'r> {
+        match self {
+            Way::ToBucket(approach) => reader.candidate(approach, lookup.hash),
+            Way::ToRecord(candidate) => candidate,
         }
     }
+}
 
-    fn answer_many(&self, count: usize, sight: Sight<'_>, output: &mut Output) -> Result<(), Lookup<'i>> {
-        let batch = self.batch[..count].iter().flatten();
-        let mut candidates: [Option<Candidate<'_>>; LOOKUP_BATCH] = [const { None }; LOOKUP_BATCH];
-        for (candidate, lookup) in candidates.iter_mut().zip(batch.clone()) {
-            *candidate = Some(sight.reader.candidate(lookup.hash));
+/// The lookups under way, in the order of their commands. The counts are of all since the session was called; each is
+/// at most the one before it.
+pub struct Lookups<'e, 'i, 'r> {
+    /// Lookup `n` is in place `n % LOOKUP_BATCH`.
+    room: &'e mut Room<'i, 'r>,
+    added: usize,
+    probed: usize,
+    expected: usize,
+    answered: usize,
+}
+
+impl<'e, 'i, 'r> Lookups<'e, 'i, 'r> {
+    /// None under way.
+    #[inline]
+    pub fn new(room: &'e mut Room<'i, 'r>) -> Self {
+        Self { room, added: 0, probed: 0, expected: 0, answered: 0 }
+    }
+
+    /// Adds a read, starts loading its bucket, and moves those before it on. `Err` holds the first lookup that was not
+    /// answered, because the output is full: then nothing was added, and none is under way any more.
+    #[inline]
+    pub fn add(
+        &mut self,
+        lookup: Lookup<'i>,
+        sight: &Sight<'r>,
+        output: &mut Output,
+    ) -> Result<(), Lookup<'i>> {
+        if self.added - self.answered == LOOKUP_BATCH {
+            self.answer_next(sight, output)?;
         }
-        for (candidate, lookup) in candidates.into_iter().flatten().zip(batch) {
+        let way = Way::ToBucket(sight.reader.approach(lookup.hash));
+        self.room[self.added % LOOKUP_BATCH] = Some(Travelling { lookup, way });
+        self.added += 1;
+        if self.added - self.probed > LOOKUP_DISTANCE {
+            self.probe_next(sight.reader);
+        }
+        if self.probed - self.expected > LOOKUP_DISTANCE {
+            self.expect_next(sight.reader);
+        }
+        Ok(())
+    }
+
+    /// Answers all that are under way. `Err` as for [`Lookups::add`].
+    #[inline]
+    pub fn settle(&mut self, sight: &Sight<'r>, output: &mut Output) -> Result<(), Lookup<'i>> {
+        while self.probed < self.added {
+            self.probe_next(sight.reader);
+        }
+        while self.expected < self.added {
+            self.expect_next(sight.reader);
+        }
+        while self.answered < self.added {
+            self.answer_next(sight, output)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn probe_next(&mut self, reader: &'r Reader) {
+        if let Some(Travelling { lookup, way }) = &mut self.room[self.probed % LOOKUP_BATCH] {
+            *way = Way::ToRecord(way.candidate(lookup, reader));
+        }
+        self.probed += 1;
+    }
+
+    #[inline]
+    fn expect_next(&mut self, reader: &'r Reader) {
+        if let Some(Travelling { way: Way::ToRecord(candidate), .. }) =
+            &self.room[self.expected % LOOKUP_BATCH]
+        {
+            reader.expect(*candidate);
+        }
+        self.expected += 1;
+    }
+
+    #[inline]
+    fn answer_next(&mut self, sight: &Sight<'r>, output: &mut Output) -> Result<(), Lookup<'i>> {
+        if let Some(Travelling { lookup, way }) = &self.room[self.answered % LOOKUP_BATCH] {
             if output.len() >= OUTPUT_BYTES_HIGH {
+                (self.probed, self.expected, self.answered) = (self.added, self.added, self.added);
                 return Err(*lookup);
             }
-            answer_one(lookup, candidate, sight, output);
+            answer_one(lookup, way.candidate(lookup, sight.reader), sight, output);
         }
+        self.answered += 1;
         Ok(())
     }
 }
 
 #[inline]
-fn answer_one<'r>(lookup: &Lookup<'_>, candidate: Candidate<'r>, sight: Sight<'r>, output: &mut Output) {
+fn answer_one<'r>(lookup: &Lookup<'_>, candidate: Candidate<'r>, sight: &Sight<'r>, output: &mut Output) {
     let found = sight.reader.resolve(candidate, lookup.hash, lookup.key, sight.now);
-    match lookup.reply {
-        Reply::Value { cas, last } => {
-            text::get::answer(found, cas, sight, output);
+    match &lookup.reply {
+        &Reply::Value { cas, last } => {
+            text::get::answer(found, cas, *sight, output);
             if last {
                 output.push(text::get::END);
             }
         }
         Reply::Meta(plain) => {
             let key = Key { bytes: lookup.key, is_binary: false };
-            meta::get::answer_plain(found, &plain, &key, sight, output);
+            meta::get::answer_plain(found, plain, &key, *sight, output);
         }
     }
 }

@@ -328,7 +328,7 @@ fn push_shown(
         return;
     }
     match shown.record {
-        Some(record) => push_value(record, output),
+        Some(record) => push_value(record, record.value(), output),
         None => output.push(b"\r\n"),
     }
 }

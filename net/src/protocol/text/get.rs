@@ -6,14 +6,15 @@
 //!                               END
 //! ```
 
-use ringcache_engine::limits::KEY_BYTES_MAX;
-use ringcache_engine::{Expiry, KeyHash, Lookup as Found, Miss, Op, Outcome, RecordRef, Status, Write};
+use ringcache_engine::{
+    Expiry, KeyHash, Lookup as Found, Miss, Op, Outcome, Parts, RecordRef, Status, Write,
+};
 
 use crate::output::Output;
 use crate::protocol::exptime::expiry;
-use crate::protocol::line::{Command, Tokens, is_key};
-use crate::protocol::number::{parse_i32, push_u64};
-use crate::protocol::{BAD_FORMAT, push_value};
+use crate::protocol::line::{Command, Tokens, are_keys};
+use crate::protocol::number::{SHORT_END, parse_i32, push_u64, short};
+use crate::protocol::{BAD_FORMAT, push_short, push_value};
 use crate::session::answers::{Form, Verb};
 use crate::session::lookups::{Reply, Sight};
 use crate::session::{Delivery, Exchange, Flow, KeyList};
@@ -118,12 +119,6 @@ pub fn count_miss(miss: Miss, counters: &Counters) {
     }
 }
 
-/// Whether every token of `keys` is short enough; a short list needs no look at each.
-#[inline]
-fn are_keys(keys: &[u8]) -> bool {
-    keys.len() <= KEY_BYTES_MAX || Tokens::of(keys).all(is_key)
-}
-
 fn touch_one(x: &mut Exchange<'_, '_, '_>, key: &[u8], expiry: Expiry, cas: bool, last: bool) -> bool {
     if !x.settle() {
         return false;
@@ -170,21 +165,32 @@ fn push_touched(found: Found<'_>, cas: bool, sight: Sight<'_>, output: &mut Outp
 
 #[inline]
 fn push_record(record: &RecordRef<'_>, cas: bool, sight: Sight<'_>, output: &mut Output) {
-    let key = record.key();
-    let value_bytes = record.value().len();
+    let Parts { flags, key, value } = record.parts();
     let bytes = &mut output.bytes;
     bytes.reserve(VALUE_LINE_BYTES_MAX + key.len());
     bytes.extend_from_slice(b"VALUE ");
-    bytes.extend_from_slice(key);
-    bytes.push(b' ');
-    push_u64(bytes, u64::from(record.flags()));
-    bytes.push(b' ');
-    push_u64(bytes, value_bytes as u64);
+    push_short(bytes, key);
+    push_sizes(bytes, flags, value.len() as u64);
     if cas {
         bytes.push(b' ');
         push_u64(bytes, sight.shown(record.cas()));
     }
     bytes.extend_from_slice(b"\r\n");
-    push_value(record, output);
+    push_value(record, value, output);
     record.mark_access(sight.now.seconds);
+}
+
+/// Appends flags and length of a value, each behind a space. Most have no flags and are short.
+#[inline]
+fn push_sizes(bytes: &mut Vec<u8>, flags: u32, value_bytes: u64) {
+    if flags != 0 || value_bytes >= SHORT_END {
+        bytes.push(b' ');
+        push_u64(bytes, u64::from(flags));
+        bytes.push(b' ');
+        return push_u64(bytes, value_bytes);
+    }
+    let (digits, length) = short(value_bytes);
+    let end = bytes.len() + 3 + length;
+    bytes.extend_from_slice(&(u64::from(digits) << 24 | 0x20_30_20).to_le_bytes());
+    bytes.truncate(end);
 }
