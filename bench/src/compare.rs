@@ -14,6 +14,7 @@ mod requests;
 pub mod row;
 mod scaling;
 pub mod setup;
+mod storm;
 
 use std::path::{Path, PathBuf};
 
@@ -77,7 +78,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
     FAMILIES.iter().copied().flatten()
 }
 
-const FAMILIES: &[&[Row]] = &[requests::ROWS, large::ROWS, latency::ROWS, scaling::ROWS];
+const FAMILIES: &[&[Row]] = &[requests::ROWS, large::ROWS, latency::ROWS, storm::ROWS, scaling::ROWS];
 
 /// The rows of these names; all for none.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {

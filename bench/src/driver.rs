@@ -3,13 +3,16 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::encoder::Encoder;
 use crate::error::BenchError;
 use crate::figures::Figures;
+use crate::progress::Progress;
+use crate::reply::Syntax;
 use crate::ring::{Peer, Ring, Wait};
 use crate::schedule::Schedule;
 use crate::tally::{Connection, Pending, Tally};
 use crate::target::Target;
-use crate::workload::Encoder;
+use crate::values::Sizes;
 
 /// What decides when the next request is sent.
 #[derive(Clone, Debug)]
@@ -20,7 +23,8 @@ pub enum Pace {
     Open(Schedule),
 }
 
-/// When to stop sending. Requests that are open then are still waited for.
+/// When to stop sending. Requests that are open then are still waited for; in an open loop, those that were due are still
+/// sent too, because leaving them out would leave out the longest latencies.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
     /// After so long.
@@ -30,12 +34,12 @@ pub enum Until {
 }
 
 /// How replies are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Reading {
     /// Every reply is parsed and judged.
     Parsed,
-    /// Parsed, and every value compared with what its key must hold.
-    Verified,
+    /// Parsed, and every value compared with what its key must hold; the lengths of all values.
+    Verified(Sizes),
     /// Bytes are counted only: the cheapest client, for saturating a server.
     Blind,
 }
@@ -44,15 +48,26 @@ pub enum Reading {
 pub struct Driver {
     /// Never sleep.
     pub polls: bool,
+    /// Told a few times per second what was done.
+    pub progress: Progress,
     ring: Ring,
     load: Load,
+}
+
+/// What a driver saw of its own progress; times since the start of the run.
+#[derive(Default)]
+struct Seen {
+    requests: u64,
+    moved_at: Duration,
+    shown: u64,
+    shown_at: Duration,
 }
 
 /// Everything of a driver that the ring does not own.
 struct Load {
     connections: Vec<Connection>,
     encoder: Encoder,
-    reading: Reading,
+    is_blind: bool,
     depth: usize,
     tally: Tally,
     start: Instant,
@@ -71,51 +86,52 @@ impl Driver {
         target: &Target,
         connections: usize,
         depth: usize,
-        reading: Reading,
+        syntax: Syntax,
+        reading: &Reading,
         encoder: Encoder,
     ) -> Result<Driver, BenchError> {
         let mut ring = Ring::new(connections).map_err(BenchError::machine("cannot set up io_uring"))?;
         for _ in 0..connections {
             ring.add(target.connect()?).map_err(BenchError::machine("cannot receive"))?;
         }
+        let verified = match reading {
+            Reading::Verified(sizes) => Some(sizes.clone()),
+            Reading::Parsed | Reading::Blind => None,
+        };
         let load = Load {
-            connections: std::iter::repeat_with(Connection::default).take(connections).collect(),
+            connections: std::iter::repeat_with(|| Connection::new(syntax)).take(connections).collect(),
             encoder,
-            reading,
+            is_blind: matches!(reading, Reading::Blind),
             depth,
-            tally: Tally::new(),
+            tally: Tally::new(verified),
             start: Instant::now(),
             refill: false,
             left: 0,
             open: 0,
             failure: None,
         };
-        Ok(Driver { polls: false, ring, load })
+        Ok(Driver { polls: false, progress: Progress::hidden(), ring, load })
     }
 
     /// Sends until `until`, waits for every reply, and returns what was counted.
     pub fn run(&mut self, mut pace: Pace, until: Until) -> Result<Figures, BenchError> {
-        let load = &mut self.load;
-        load.start = Instant::now();
-        load.tally = Tally::new();
         let (limit, requests) = match until {
             Until::Elapsed(limit) => (limit, u64::MAX),
             Until::Requests(requests) => (Duration::MAX, requests),
         };
-        load.left = requests;
-        load.refill = matches!(pace, Pace::Closed);
-        if load.refill {
+        self.load.begin(requests, matches!(pace, Pace::Closed));
+        if self.load.refill {
             self.prime();
         }
-        let mut progress = (0, Instant::now());
+        let mut seen = Seen::default();
         let mut turn_of = 0;
         loop {
             let elapsed = self.load.start.elapsed();
             if elapsed >= limit {
-                self.load.left = 0;
+                self.load.end(&pace, elapsed - limit);
             }
             if self.load.left == 0 && self.load.open == 0 {
-                return Ok(std::mem::replace(&mut self.load.tally, Tally::new()).figures);
+                return Ok(self.finish(&pace, &seen));
             }
             let mut wait =
                 Wait::AtMost(LOOK_INTERVAL.min(limit.saturating_sub(elapsed)).max(LOOK_INTERVAL_MIN));
@@ -130,8 +146,17 @@ impl Driver {
             if let Some(failure) = self.load.failure.take() {
                 return Err(failure);
             }
-            self.check_progress(&mut progress)?;
+            self.look(&mut seen, elapsed)?;
         }
+    }
+
+    fn finish(&mut self, pace: &Pace, seen: &Seen) -> Figures {
+        let mut figures = self.load.tally.take();
+        self.progress.add(figures.requests - seen.shown);
+        if let Pace::Open(schedule) = pace {
+            figures.unsent = schedule.untaken();
+        }
+        figures
     }
 
     /// Fills every connection up to the depth.
@@ -146,23 +171,27 @@ impl Driver {
     fn send_due(&mut self, schedule: &mut Schedule, turn_of: &mut usize) {
         let now_ns = self.load.now_ns();
         let connections = self.load.connections.len();
-        while self.load.left > 0 {
+        while self.load.left > 0 && !self.is_full() {
             let free = (0..connections)
                 .map(|step| (*turn_of + step) % connections)
                 .find(|number| self.load.connections[*number].pending.len() < self.load.depth);
-            let Some(number) = free else { return };
+            let number = free.expect("not every connection is full");
             let Some(due_ns) = schedule.take(now_ns) else { return };
             *turn_of = (number + 1) % connections;
             self.ring.output(number, |output| self.load.send(number, due_ns, output));
         }
     }
 
+    /// Whether every connection has `depth` open.
+    fn is_full(&self) -> bool {
+        self.load.open >= self.load.depth * self.load.connections.len()
+    }
+
     /// Short pauses are polled through: a sleep would end later than the next request is due.
     fn wait_for(&self, schedule: &Schedule) -> Wait {
         let now_ns = self.load.now_ns();
         let pause = schedule.pause(now_ns);
-        let full = self.load.open >= self.load.depth * self.load.connections.len();
-        if self.load.left == 0 || full {
+        if self.load.left == 0 || self.is_full() {
             Wait::AtMost(LOOK_INTERVAL)
         } else if pause < SLEEP_MIN {
             Wait::Poll
@@ -171,16 +200,21 @@ impl Driver {
         }
     }
 
-    fn check_progress(&self, progress: &mut (u64, Instant)) -> Result<(), BenchError> {
+    /// Shows what was done, and fails where nothing was done for too long.
+    fn look(&self, seen: &mut Seen, elapsed: Duration) -> Result<(), BenchError> {
         let requests = self.load.tally.figures.requests;
-        if requests != progress.0 || self.load.open == 0 {
-            *progress = (requests, Instant::now());
+        if elapsed - seen.shown_at >= LOOK_INTERVAL {
+            self.progress.add(requests - seen.shown);
+            (seen.shown, seen.shown_at) = (requests, elapsed);
+        }
+        if requests != seen.requests || self.load.open == 0 {
+            (seen.requests, seen.moved_at) = (requests, elapsed);
             return Ok(());
         }
-        if progress.1.elapsed() < STALL_MAX {
+        if elapsed - seen.moved_at < STALL_MAX {
             return Ok(());
         }
-        let hint = if self.load.reading == Reading::Blind {
+        let hint = if self.load.is_blind {
             " (--blind counts bytes: every key must be present, with values of the given length)"
         } else {
             ""
@@ -190,6 +224,24 @@ impl Driver {
 }
 
 impl Load {
+    fn begin(&mut self, requests: u64, refill: bool) {
+        self.start = Instant::now();
+        self.tally.take();
+        self.left = requests;
+        self.refill = refill;
+    }
+
+    /// The time is over since `overtime`: nothing more is sent, except what was due before.
+    fn end(&mut self, pace: &Pace, overtime: Duration) {
+        let is_done = match pace {
+            Pace::Closed => true,
+            Pace::Open(schedule) => schedule.is_over() || overtime >= OVERTIME_MAX,
+        };
+        if is_done {
+            self.left = 0;
+        }
+    }
+
     fn now_ns(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).expect("a run lasts less than 500 years")
     }
@@ -214,10 +266,10 @@ impl Peer for Load {
         let now_ns = self.now_ns();
         let before = self.tally.figures.requests;
         let connection = &mut self.connections[number];
-        let taken = match self.reading {
-            Reading::Blind => self.tally.handle_blind(connection, bytes, now_ns),
-            Reading::Parsed => self.tally.handle_replies(connection, bytes, now_ns, false),
-            Reading::Verified => self.tally.handle_replies(connection, bytes, now_ns, true),
+        let taken = if self.is_blind {
+            self.tally.handle_blind(connection, bytes, now_ns)
+        } else {
+            self.tally.handle_replies(connection, bytes, now_ns)
         };
         self.open -= usize::try_from(self.tally.figures.requests - before).expect("fewer than are open");
         if let Err(failure) = taken {
@@ -240,5 +292,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const LOOK_INTERVAL_MIN: Duration = Duration::from_micros(1);
 /// A sleep shorter than this costs more than it saves.
 const SLEEP_MIN: Duration = Duration::from_micros(100);
+/// How long after its end an open loop still sends what was due before.
+const OVERTIME_MAX: Duration = Duration::from_secs(1);
 /// A server that answers nothing for so long has failed.
 const STALL_MAX: Duration = Duration::from_secs(10);

@@ -4,13 +4,15 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::error::BenchError;
-use crate::process::CpuTime;
+use crate::process::{CpuShare, CpuTime};
 
 /// Counts of one load thread, or of all of them together.
 #[derive(Clone, Debug)]
 pub struct Figures {
     /// Nanoseconds from the time a request was sent (open loop: due) to its whole reply.
     pub latency_ns: Histogram<u64>,
+    /// Requests of an open loop that were due and never sent, because every connection was full until long after the end.
+    pub unsent: u64,
     /// Replies received.
     pub requests: u64,
     /// Keys asked for.
@@ -37,6 +39,7 @@ impl Figures {
         let latency_ns = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("constant bounds are valid");
         Figures {
             latency_ns,
+            unsent: 0,
             requests: 0,
             keys: 0,
             hits: 0,
@@ -52,6 +55,7 @@ impl Figures {
     /// Adds another thread's counts.
     pub fn add(&mut self, other: &Figures) {
         self.latency_ns.add(&other.latency_ns).expect("all histograms have the same bounds");
+        self.unsent += other.unsent;
         self.requests += other.requests;
         self.keys += other.keys;
         self.hits += other.hits;
@@ -85,6 +89,8 @@ pub struct Measured {
     pub seconds: f64,
     /// What the server's process used meanwhile, where it was known.
     pub server: Option<CpuTime>,
+    /// What this process used meanwhile.
+    pub client: CpuTime,
 }
 
 impl Measured {
@@ -93,8 +99,11 @@ impl Measured {
         self.figures.requests as f64 / self.seconds
     }
 
-    /// A latency percentile in microseconds.
+    /// A latency percentile in microseconds; infinite where requests were left out that had waited longest of all.
     pub fn percentile_us(&self, percentile: f64) -> f64 {
+        if self.figures.unsent > 0 {
+            return f64::INFINITY;
+        }
         self.figures.latency_ns.value_at_percentile(percentile) as f64 / 1000.0
     }
 
@@ -130,12 +139,9 @@ impl Measured {
             lines.push(format!("first error   {}", figures.first_error));
         }
         if let Some(server) = &self.server {
-            let each = server.per(figures.requests);
-            lines.push(format!(
-                "server CPU    {:.3} us/request (user {:.3}, system {:.3})",
-                each.total_us, each.user_us, each.system_us
-            ));
+            lines.push(cpu_text("server CPU", &server.per(figures.requests)));
         }
+        lines.push(cpu_text("client CPU", &self.client.per(figures.requests)));
         lines.join("\n")
     }
 
@@ -159,14 +165,22 @@ impl Measured {
             "misses": figures.misses,
             "errors": figures.errors,
             "wrong": figures.wrong,
+            "client_cpu_us_per_request": cpu_json(&self.client.per(figures.requests)),
         });
         if let Some(server) = &self.server {
-            let each = server.per(figures.requests);
-            report["server_cpu_us_per_request"] =
-                json!({"total": each.total_us, "user": each.user_us, "system": each.system_us});
+            report["server_cpu_us_per_request"] = cpu_json(&server.per(figures.requests));
         }
         report
     }
+}
+
+fn cpu_text(whose: &str, each: &CpuShare) -> String {
+    let CpuShare { total_us, user_us, system_us } = each;
+    format!("{whose}    {total_us:.3} us/request (user {user_us:.3}, system {system_us:.3})")
+}
+
+fn cpu_json(each: &CpuShare) -> Value {
+    json!({"total": each.total_us, "user": each.user_us, "system": each.system_us})
 }
 
 /// Denser towards the end, where a plot is read.

@@ -8,7 +8,7 @@
 
 mod ideal;
 mod inside;
-mod requests;
+pub mod requests;
 mod server;
 
 use std::path::{Path, PathBuf};

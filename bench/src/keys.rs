@@ -1,6 +1,7 @@
 //! Which key is asked next: random numbers, and the distributions of keys.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// SplitMix64: one multiplication chain per number, the same sequence for the same seed on every machine.
 #[derive(Clone, Debug)]
@@ -69,6 +70,15 @@ pub enum KeyChooser {
     Zipf(Zipf),
     /// One after the other, to store each key once.
     InOrder(u32),
+    /// As a trace has them, from its beginning again after its end.
+    Trace {
+        /// All keys of the trace; not empty.
+        keys: Arc<[u32]>,
+        /// Position of the next key.
+        next: usize,
+        /// To the one after it: the number of threads that share the trace.
+        step: usize,
+    },
 }
 
 impl KeyChooser {
@@ -88,6 +98,11 @@ impl KeyChooser {
             KeyChooser::InOrder(next) => {
                 *next += 1;
                 *next - 1
+            }
+            KeyChooser::Trace { keys, next, step } => {
+                let key = keys[*next];
+                *next = (*next + *step) % keys.len();
+                key
             }
         }
     }

@@ -1,19 +1,26 @@
 //! `ringbench load`: stores the keys, runs the load, reports.
 
-use std::sync::Barrier;
+use std::path::PathBuf;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use crate::driver::{Driver, Pace, Reading, Until};
+use crate::encoder::Encoder;
 use crate::error::BenchError;
 use crate::figures::{Figures, Measured};
+use crate::hits::requests::Replay;
 use crate::keys::Distribution;
+use crate::mix::{Mix, Operation};
 use crate::process::{CpuTime, allow_open_files, pin_thread, sharpen_timers};
+use crate::progress::Progress;
+use crate::reply::Syntax;
 use crate::report;
 use crate::schedule::Schedule;
 use crate::target::Target;
-use crate::workload::{Encoder, Mix, Operation, Protocol, VERIFIED_BYTES_MIN, Workload};
+use crate::values::{Sizes, VERIFIED_BYTES_MIN, ValueBytes};
+use crate::workload::{Protocol, Workload};
 
 /// Options of `ringbench load`.
 #[derive(Args, Debug)]
@@ -28,27 +35,34 @@ pub struct LoadArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     depth: u32,
     /// Length of the measured run
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, allow_negative_numbers = true)]
     seconds: f64,
-    /// Shares of get, set, delete and touch
+    /// Shares of get, set, delete, incr, decr, touch, and of the meta commands mg, ms, md, ma, mt (mg with T)
     #[arg(long, default_value = "get=90,set=10")]
     mix: Mix,
-    /// Length of every value
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
-    value_bytes: u32,
+    /// Lengths of the values: BYTES, log-normal:MEAN[:SIGMA], cluster:NUMBER (of Twitter's) or trace. A key's value always has
+    /// the same length
+    #[arg(long, default_value = "100")]
+    value_bytes: ValueBytes,
     /// Number of different keys
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
     keys: u32,
     /// uniform or zipf:EXPONENT
     #[arg(long, default_value = "uniform")]
     key_distribution: Distribution,
+    /// Take the keys from this trace, in its order, over and over: FILE.u32.gz or FILE.u32size.gz
+    #[arg(long, conflicts_with_all = ["keys", "key_distribution"])]
+    trace: Option<PathBuf>,
+    /// Runs with different seeds draw different keys
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..1 << 40))]
+    seed: u64,
     /// Keys in one get
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     multiget: u32,
     /// Load threads, each with its own ring
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
-    /// Dialect of the requests
+    /// Protocol of the requests
     #[arg(long, value_enum, default_value = "text")]
     protocol: Protocol,
     /// Compare every value with what its key must hold; exit code 1 where one differs
@@ -58,7 +72,7 @@ pub struct LoadArgs {
     #[arg(long, conflicts_with = "verify")]
     blind: bool,
     /// Open loop: requests per second, all threads together; latency counts from the time a request was due
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Never sleep while waiting for replies: the client's own waking is then no part of the latency
     #[arg(long)]
@@ -136,21 +150,14 @@ impl Default for Plan {
 
 impl Plan {
     fn from_args(args: &LoadArgs) -> Result<Plan, BenchError> {
+        let workload = workload(args)?;
         let plan = Plan {
-            workload: Workload {
-                mix: args.mix.clone(),
-                multiget: args.multiget,
-                value_bytes: args.value_bytes as usize,
-                keys: args.keys,
-                distribution: args.key_distribution,
-                protocol: args.protocol,
-                verify: args.verify,
-            },
             reading: match (args.verify, args.blind) {
-                (true, _) => Reading::Verified,
+                (true, _) => Reading::Verified(workload.sizes.clone()),
                 (false, true) => Reading::Blind,
                 (false, false) => Reading::Parsed,
             },
+            workload,
             connections: args.connections as usize,
             depth: args.depth as usize,
             threads: args.threads as usize,
@@ -173,23 +180,56 @@ impl Plan {
         {
             return usage(format!("the rate is above 0 and at most {RATE_MAX:e} requests/s"));
         }
-        if self.workload.verify && self.workload.value_bytes < VERIFIED_BYTES_MIN {
+        let Workload { sizes, mix, protocol, .. } = &self.workload;
+        if self.workload.verify && sizes.smallest() < VERIFIED_BYTES_MIN {
             return usage(format!("verified values have at least {VERIFIED_BYTES_MIN} bytes"));
         }
-        if self.reading == Reading::Blind && self.workload.mix.has(Operation::Delete) {
+        if matches!(self.reading, Reading::Blind) && mix.has(|choice| choice.operation == Operation::Delete) {
             return usage("--blind needs every key to stay, so the mix can't delete".to_string());
+        }
+        if *protocol == Protocol::Resp && mix.has(|choice| choice.protocol.is_some()) {
+            return usage("a server that speaks resp has no meta commands".to_string());
         }
         Ok(())
     }
 
-    fn pace(&self, thread: usize) -> Pace {
-        self.rate.map_or(Pace::Closed, |rate| Pace::Open(Schedule::new(rate, thread, self.threads)))
+    fn pace(&self, thread: usize, length: Duration) -> Pace {
+        self.rate.map_or(Pace::Closed, |rate| Pace::Open(Schedule::new(rate, thread, self.threads, length)))
+    }
+
+    fn syntax(&self) -> Syntax {
+        if self.workload.protocol == Protocol::Resp { Syntax::Resp } else { Syntax::Memcached }
     }
 
     /// The connections of one thread: an even share.
     fn connections_of(&self, thread: usize) -> usize {
         self.connections / self.threads + usize::from(thread < self.connections % self.threads)
     }
+}
+
+fn workload(args: &LoadArgs) -> Result<Workload, BenchError> {
+    let trace =
+        args.trace.as_ref().map(|path| Replay::from_file(path, usize::MAX, TRACE_BYTES)).transpose()?;
+    if trace.is_none() && args.value_bytes == ValueBytes::Trace {
+        return Err(BenchError::Usage("--value-bytes trace needs a --trace".to_string()));
+    }
+    // A verified value has room for its key and version; a fixed length is taken as given, and refused if too short.
+    let least = if args.verify { VERIFIED_BYTES_MIN } else { 0 };
+    let (keys, of_trace) = match &trace {
+        Some(trace) => trace.sizes_by_key()?,
+        None => (args.keys, Vec::new()),
+    };
+    Ok(Workload {
+        mix: args.mix.clone(),
+        multiget: args.multiget,
+        sizes: Sizes::new(&args.value_bytes, &of_trace, least),
+        keys,
+        distribution: args.key_distribution,
+        trace: trace.map(|trace| trace.requests.iter().map(|request| request.key).collect::<Arc<[u32]>>()),
+        seed: args.seed,
+        protocol: args.protocol,
+        verify: args.verify,
+    })
 }
 
 /// A length of time that makes sense for a run.
@@ -203,11 +243,13 @@ pub fn length(seconds: f64) -> Result<Duration, BenchError> {
 /// Stores every key once; an error where the server refuses one.
 pub fn preload(target: &Target, plan: &Plan) -> Result<(), BenchError> {
     // Large values are sent one by one: what is open at once stays about a mebibyte.
-    let depth = ((1 << 20) / plan.workload.value_bytes.max(1)).clamp(1, 64);
+    let depth = ((1 << 20) / plan.workload.sizes.largest().max(1)).clamp(1, 64);
     let encoder = Encoder::in_order(&plan.workload);
-    let mut driver = Driver::connect(target, 1, depth, Reading::Parsed, encoder)?;
-    let keys = u64::from(plan.workload.keys);
+    let mut driver = Driver::connect(target, 1, depth, plan.syntax(), &Reading::Parsed, encoder)?;
+    let keys = plan.workload.preloads();
+    driver.progress = Progress::start("storing the keys");
     let figures = driver.run(Pace::Closed, Until::Requests(keys))?;
+    driver.progress.finish();
     if figures.errors == 0 {
         return Ok(());
     }
@@ -218,16 +260,19 @@ pub fn preload(target: &Target, plan: &Plan) -> Result<(), BenchError> {
 pub fn measure(target: &Target, plan: &Plan, server: Option<u32>) -> Result<Measured, BenchError> {
     // Every thread passes every barrier, also after a failure, so that none waits for ever.
     let barrier = Barrier::new(plan.threads + 1);
+    let progress = Progress::start("measuring");
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..plan.threads)
             .map(|thread| {
-                let barrier = &barrier;
+                let (barrier, progress) = (&barrier, &progress);
                 scope.spawn(move || {
                     let warm = prepare(target, plan, thread);
                     barrier.wait();
                     barrier.wait();
-                    let run = warm
-                        .and_then(|mut driver| driver.run(plan.pace(thread), Until::Elapsed(plan.length)));
+                    let run = warm.and_then(|mut driver| {
+                        driver.progress = progress.clone();
+                        run_once(&mut driver, plan, thread)
+                    });
                     barrier.wait();
                     run
                 })
@@ -240,12 +285,15 @@ pub fn measure(target: &Target, plan: &Plan, server: Option<u32>) -> Result<Meas
         barrier.wait();
         let seconds = start.elapsed().as_secs_f64();
         let after = server.map(CpuTime::of).transpose();
-        let mut figures = Figures::new();
+        progress.finish();
+        let (mut figures, mut client) = (Figures::new(), CpuTime::default());
         for thread in threads {
-            figures.add(&thread.join().expect("a load thread returns its failures")?);
+            let (counted, used) = thread.join().expect("a load thread returns its failures")?;
+            figures.add(&counted);
+            client.add(&used);
         }
         let server = before?.zip(after?).map(|(before, after)| after.since(&before));
-        Ok(Measured { figures, seconds, server })
+        Ok(Measured { figures, seconds, server, client })
     })
 }
 
@@ -256,17 +304,25 @@ fn prepare(target: &Target, plan: &Plan, thread: usize) -> Result<Driver, BenchE
     if plan.rate.is_some() {
         sharpen_timers()?;
     }
-    let encoder = Encoder::new(&plan.workload, thread as u64);
+    let encoder = Encoder::new(&plan.workload, thread, plan.threads);
     let connections = plan.connections_of(thread);
-    let mut driver = Driver::connect(target, connections, plan.depth, plan.reading, encoder)?;
+    let mut driver = Driver::connect(target, connections, plan.depth, plan.syntax(), &plan.reading, encoder)?;
     driver.polls = plan.polls;
-    driver.run(plan.pace(thread), Until::Elapsed(WARM_UP.min(plan.length)))?;
+    let warm_up = WARM_UP.min(plan.length);
+    driver.run(plan.pace(thread, warm_up), Until::Elapsed(warm_up))?;
     Ok(driver)
+}
+
+/// The measured run of one thread, and the CPU time it took.
+fn run_once(driver: &mut Driver, plan: &Plan, thread: usize) -> Result<(Figures, CpuTime), BenchError> {
+    let before = CpuTime::of_thread()?;
+    let figures = driver.run(plan.pace(thread, plan.length), Until::Elapsed(plan.length))?;
+    Ok((figures, CpuTime::of_thread()?.since(&before)))
 }
 
 fn check_rate(plan: &Plan, measured: &Measured) -> Result<(), BenchError> {
     match plan.rate {
-        Some(asked) if measured.rate() < asked * RATE_REACHED_MIN => {
+        Some(asked) if measured.figures.unsent > 0 || measured.rate() < asked * RATE_REACHED_MIN => {
             Err(BenchError::Rate { asked, reached: measured.rate() })
         }
         _ => Ok(()),
@@ -278,6 +334,8 @@ pub const OTHER_FILES: u64 = 64;
 const WARM_UP: Duration = Duration::from_millis(200);
 const SECONDS_MAX: f64 = 86_400.0;
 const RATE_MAX: f64 = 1e8;
+/// What the values of a trace without sizes sum to.
+const TRACE_BYTES: u64 = 512 << 20;
 /// An open loop that answers less than this share of its rate has measured another load.
 const RATE_REACHED_MIN: f64 = 0.95;
 
@@ -295,20 +353,17 @@ mod tests {
             workload: Workload {
                 mix: mix.parse().unwrap(),
                 multiget: 3,
-                value_bytes: VALUE_BYTES,
+                sizes: Sizes::fixed(VALUE_BYTES),
                 keys: 1000,
-                distribution: Distribution::Uniform,
-                protocol: Protocol::Text,
-                verify: reading == Reading::Verified,
+                verify: matches!(reading, Reading::Verified(_)),
+                ..Workload::default()
             },
             reading,
             connections: 5,
             depth: 4,
             threads: 2,
-            pin: Vec::new(),
             length: Duration::from_millis(50),
-            rate: None,
-            polls: false,
+            ..Plan::default()
         }
     }
 
@@ -337,7 +392,8 @@ mod tests {
     /// The floor answers every get with the same bytes, which verified reading must not believe.
     #[test]
     fn wrong_values_are_found() {
-        let measured = measure(&floor(), &plan("get=1", Reading::Verified), None).unwrap();
+        let measured =
+            measure(&floor(), &plan("get=1", Reading::Verified(Sizes::fixed(VALUE_BYTES))), None).unwrap();
         assert_eq!(measured.figures.wrong, measured.figures.hits);
         assert!(matches!(measured.check(), Err(BenchError::Violated(_))));
     }
@@ -385,7 +441,7 @@ mod tests {
         refused(&|plan| plan.reading = Reading::Blind);
         refused(&|plan| {
             plan.workload.verify = true;
-            plan.workload.value_bytes = VERIFIED_BYTES_MIN - 1;
+            plan.workload.sizes = Sizes::fixed(VERIFIED_BYTES_MIN - 1);
         });
     }
 

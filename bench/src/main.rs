@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! load, compare -> driver (one per thread) -> ring (the sockets)
-//!                    |-> workload, keys, schedule   what is asked, and when
-//!                    '-> tally, reply               what came back
+//!                    |-> encoder, mix, keys, values, schedule   what is asked, and when
+//!                    '-> tally, reply                            what came back
 //! ```
 
 mod child;
@@ -11,6 +11,7 @@ mod client;
 mod clusters;
 mod compare;
 mod driver;
+mod encoder;
 mod error;
 mod figures;
 mod floor;
@@ -18,8 +19,10 @@ mod hits;
 mod idle;
 mod keys;
 mod load;
+mod mix;
 mod pairs;
 mod process;
+mod progress;
 mod regress;
 mod reply;
 mod report;
@@ -28,6 +31,7 @@ mod schedule;
 mod sizes;
 mod tally;
 mod target;
+mod values;
 mod workload;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use rustix::thread::CpuSet;
 use crate::error::BenchError;
 
 /// CPU time that a process has used, or used between two readings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTime {
     /// Of all its living threads, in nanoseconds, from the scheduler's own accounts.
     pub total_ns: u64,
@@ -34,6 +34,19 @@ impl CpuTime {
     /// Used by process `pid` so far.
     pub fn of(pid: u32) -> Result<CpuTime, BenchError> {
         read_cpu_time(pid).map_err(BenchError::machine("cannot read the server's CPU time from /proc"))
+    }
+
+    /// Used by the calling thread so far.
+    pub fn of_thread() -> Result<CpuTime, BenchError> {
+        read_task_time("/proc/thread-self")
+            .map_err(BenchError::machine("cannot read this thread's CPU time from /proc"))
+    }
+
+    /// Used by several threads together.
+    pub fn add(&mut self, other: &CpuTime) {
+        self.total_ns += other.total_ns;
+        self.user_ticks += other.user_ticks;
+        self.system_ticks += other.system_ticks;
     }
 
     /// Used since `before`.
@@ -67,6 +80,13 @@ fn read_cpu_time(pid: u32) -> io::Result<CpuTime> {
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (user_ticks, system_ticks) = parse_stat(&stat).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(CpuTime { total_ns, user_ticks, system_ticks })
+}
+
+fn read_task_time(folder: &str) -> io::Result<CpuTime> {
+    let total_ns = parse_schedstat(&fs::read_to_string(format!("{folder}/schedstat"))?);
+    let ticks = parse_stat(&fs::read_to_string(format!("{folder}/stat"))?);
+    let ((user_ticks, system_ticks), total_ns) = ticks.zip(total_ns).ok_or(io::ErrorKind::InvalidData)?;
     Ok(CpuTime { total_ns, user_ticks, system_ticks })
 }
 
@@ -165,6 +185,8 @@ mod tests {
     fn this_process_is_read() {
         let own = std::process::id();
         assert!(CpuTime::of(own).unwrap().total_ns > 0);
+        let of_thread = CpuTime::of_thread().unwrap();
+        assert!(of_thread.total_ns <= CpuTime::of(own).unwrap().total_ns, "{of_thread:?}");
         assert!(resident_bytes(own).unwrap() > 100_000);
     }
 }

@@ -1,5 +1,5 @@
-//! Replies of memcached's text and meta protocols (protocol.txt, "Retrieval command" and "Meta commands"), one piece at
-//! a time, from bytes that may end anywhere.
+//! Replies of memcached's text and meta protocols (protocol.txt, "Retrieval command" and "Meta commands") and of Redis,
+//! one piece at a time, from bytes that may end anywhere.
 
 /// One value, or one line that is not followed by a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +15,23 @@ pub enum Piece<'a> {
     Line(&'a [u8]),
 }
 
+/// Who replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Syntax {
+    /// Text and meta protocol.
+    #[default]
+    Memcached,
+    /// Redis's protocol, version 2: each bulk string is a value, everything else is a line.
+    Resp,
+}
+
 /// The bytes can't be the beginning of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 /// The first piece of `bytes` and its length; `None` where it is not complete yet. No allocation; one scan for the line
 /// end, and none over the data.
-pub fn parse_piece(bytes: &[u8]) -> Result<Option<(Piece<'_>, usize)>, Malformed> {
+pub fn parse_piece(syntax: Syntax, bytes: &[u8]) -> Result<Option<(Piece<'_>, usize)>, Malformed> {
     let Some(end) = memchr::memchr(b'\n', bytes) else {
         return if bytes.len() > LINE_BYTES_MAX { Err(Malformed) } else { Ok(None) };
     };
@@ -29,9 +39,10 @@ pub fn parse_piece(bytes: &[u8]) -> Result<Option<(Piece<'_>, usize)>, Malformed
         return Err(Malformed);
     }
     let line = &bytes[..end - 1];
-    let (key, data_bytes) = match line {
-        [b'V', b'A', b'L', b'U', b'E', b' ', rest @ ..] => value_header(rest)?,
-        [b'V', b'A', b' ', rest @ ..] => meta_header(rest)?,
+    let (key, data_bytes) = match (syntax, line) {
+        (Syntax::Memcached, [b'V', b'A', b'L', b'U', b'E', b' ', rest @ ..]) => value_header(rest)?,
+        (Syntax::Memcached, [b'V', b'A', b' ', rest @ ..]) => meta_header(rest)?,
+        (Syntax::Resp, [b'$', rest @ ..]) if rest != b"-1" => (Default::default(), number(rest)?),
         _ => return Ok(Some((Piece::Line(line), end + 1))),
     };
     let start = end + 1;
@@ -71,9 +82,15 @@ fn number(digits: &[u8]) -> Result<usize, Malformed> {
 pub struct ReplyReader {
     /// The beginning of a piece whose end has not arrived; empty most of the time.
     rest: Vec<u8>,
+    syntax: Syntax,
 }
 
 impl ReplyReader {
+    /// Nothing received yet.
+    pub fn new(syntax: Syntax) -> ReplyReader {
+        ReplyReader { rest: Vec::new(), syntax }
+    }
+
     /// Hands every complete piece to `take`, in order. Copies only what a fragment cut apart.
     pub fn handle_bytes<E: From<Malformed>>(
         &mut self,
@@ -81,11 +98,11 @@ impl ReplyReader {
         mut take: impl FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if self.rest.is_empty() {
-            let taken = take_pieces(bytes, &mut take)?;
+            let taken = take_pieces(self.syntax, bytes, &mut take)?;
             self.rest.extend_from_slice(&bytes[taken..]);
         } else {
             self.rest.extend_from_slice(bytes);
-            let taken = take_pieces(&self.rest, &mut take)?;
+            let taken = take_pieces(self.syntax, &self.rest, &mut take)?;
             self.rest.drain(..taken);
         }
         Ok(())
@@ -93,11 +110,12 @@ impl ReplyReader {
 }
 
 fn take_pieces<E: From<Malformed>>(
+    syntax: Syntax,
     bytes: &[u8],
     take: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
 ) -> Result<usize, E> {
     let mut taken = 0;
-    while let Some((piece, length)) = parse_piece(&bytes[taken..])? {
+    while let Some((piece, length)) = parse_piece(syntax, &bytes[taken..])? {
         take(piece)?;
         taken += length;
     }
@@ -115,8 +133,8 @@ mod tests {
         b"VALUE a 0 3\r\nx\r\n\r\nEND\r\nSTORED\r\nVALUE bb 5 0 77\r\n\r\nVALUE c 0 2\r\n\r\n\r\nEND\r\n\
         VA 4 kkey t-1\r\nVA 2\r\nVA 1\r\nz\r\nHD\r\nEN\r\nSERVER_ERROR out of memory\r\n";
 
-    fn pieces(bytes: &[u8], fragment: usize) -> Result<Vec<String>, Malformed> {
-        let mut reader = ReplyReader::default();
+    fn pieces(syntax: Syntax, bytes: &[u8], fragment: usize) -> Result<Vec<String>, Malformed> {
+        let mut reader = ReplyReader::new(syntax);
         let mut seen = Vec::new();
         for part in bytes.chunks(fragment) {
             reader.handle_bytes(part, |piece| {
@@ -133,7 +151,7 @@ mod tests {
 
     #[test]
     fn fragments_of_every_size_give_the_same_pieces() {
-        let whole = pieces(TRANSCRIPT, TRANSCRIPT.len()).unwrap();
+        let whole = pieces(Syntax::Memcached, TRANSCRIPT, TRANSCRIPT.len()).unwrap();
         let expected = [
             r"a=x\r\n",
             "END",
@@ -149,8 +167,27 @@ mod tests {
         ];
         assert_eq!(whole, expected);
         for fragment in 1..TRANSCRIPT.len() {
-            assert_eq!(pieces(TRANSCRIPT, fragment).unwrap(), whole, "fragments of {fragment}");
+            assert_eq!(
+                pieces(Syntax::Memcached, TRANSCRIPT, fragment).unwrap(),
+                whole,
+                "fragments of {fragment}"
+            );
         }
+    }
+
+    #[test]
+    fn redis_is_read_from_fragments_of_every_size() {
+        let transcript = b"*2\r\n$3\r\nx\r\n\r\n$-1\r\n+OK\r\n:12\r\n-ERR no\r\n$0\r\n\r\n";
+        for fragment in 1..=transcript.len() {
+            let seen = pieces(Syntax::Resp, transcript, fragment).unwrap();
+            assert_eq!(
+                seen,
+                ["*2", r"=x\r\n", "$-1", "+OK", ":12", "-ERR no", "="],
+                "fragments of {fragment}"
+            );
+        }
+        assert_eq!(parse_piece(Syntax::Resp, b"$x\r\n"), Err(Malformed));
+        assert_eq!(parse_piece(Syntax::Resp, b"$1\r\nxyz"), Err(Malformed));
     }
 
     #[test]
@@ -165,9 +202,9 @@ mod tests {
             b"VA \r\n",
             b"VA 1\r\nx\rx",
         ] {
-            assert_eq!(parse_piece(wrong), Err(Malformed), "{}", wrong.escape_ascii());
+            assert_eq!(parse_piece(Syntax::Memcached, wrong), Err(Malformed), "{}", wrong.escape_ascii());
         }
-        assert_eq!(parse_piece(&[b'x'; LINE_BYTES_MAX + 1]), Err(Malformed));
-        assert_eq!(parse_piece(b"VALUE a 0 1\r\nx\r"), Ok(None));
+        assert_eq!(parse_piece(Syntax::Memcached, &[b'x'; LINE_BYTES_MAX + 1]), Err(Malformed));
+        assert_eq!(parse_piece(Syntax::Memcached, b"VALUE a 0 1\r\nx\r"), Ok(None));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use crate::encoder::{Asked, value_key};
 use crate::error::BenchError;
 use crate::figures::Figures;
-use crate::reply::{Malformed, Piece, ReplyReader};
-use crate::workload::{Asked, Operation, append_key, is_value_of};
+use crate::mix::Operation;
+use crate::reply::{Malformed, Piece, ReplyReader, Syntax};
+use crate::values::{Sizes, is_value_of};
 
 /// What is open on one connection.
 #[derive(Default)]
@@ -19,12 +21,19 @@ pub struct Connection {
     received: u64,
 }
 
+impl Connection {
+    /// Nothing open; replies come in `syntax`.
+    pub fn new(syntax: Syntax) -> Connection {
+        Connection { reader: ReplyReader::new(syntax), ..Connection::default() }
+    }
+}
+
 /// A request that is not answered yet.
 pub struct Pending {
     asked: Asked,
     since_ns: u64,
-    /// Values seen.
-    found: u32,
+    /// Keys that were answered, with a value or in its place.
+    answered: u32,
     /// Keys of this request that are still in `asked_keys`.
     unseen: u32,
 }
@@ -33,7 +42,7 @@ impl Pending {
     /// Just sent; its latency counts from `since_ns`.
     pub fn new(asked: Asked, since_ns: u64) -> Pending {
         let unseen = if asked.operation == Operation::Get { asked.keys } else { 0 };
-        Pending { asked, since_ns, found: 0, unseen }
+        Pending { asked, since_ns, answered: 0, unseen }
     }
 }
 
@@ -41,13 +50,20 @@ impl Pending {
 pub struct Tally {
     /// What was counted.
     pub figures: Figures,
-    expected: Vec<u8>,
+    /// Of every key's value; `None` where values are not verified.
+    verified: Option<Sizes>,
+    scratch: Vec<u8>,
 }
 
 impl Tally {
-    /// Nothing counted.
-    pub fn new() -> Tally {
-        Tally { figures: Figures::new(), expected: Vec::new() }
+    /// Nothing counted. With `verified`, every value is compared with what its key must hold, its length included.
+    pub fn new(verified: Option<Sizes>) -> Tally {
+        Tally { figures: Figures::new(), verified, scratch: Vec::new() }
+    }
+
+    /// What was counted; from here on, nothing.
+    pub fn take(&mut self) -> Figures {
+        std::mem::replace(&mut self.figures, Figures::new())
     }
 
     /// Counts replies by their bytes alone, as if every key were there.
@@ -59,7 +75,7 @@ impl Tally {
     ) -> Result<(), BenchError> {
         connection.received += bytes.len() as u64;
         while let Some(first) = connection.pending.front() {
-            let reply_bytes = u64::from(first.asked.reply_bytes);
+            let reply_bytes = first.asked.reply_bytes;
             if connection.received < reply_bytes {
                 return Ok(());
             }
@@ -73,39 +89,24 @@ impl Tally {
         if connection.received == 0 { Ok(()) } else { Err(not_a_reply(None, bytes)) }
     }
 
-    /// Counts whole replies; with `verify`, compares every value with what its key must hold.
+    /// Counts whole replies.
     pub fn handle_replies(
         &mut self,
         connection: &mut Connection,
         bytes: &[u8],
         now_ns: u64,
-        verify: bool,
     ) -> Result<(), BenchError> {
         let Connection { pending, asked_keys, reader, .. } = connection;
         let taken = reader.handle_bytes(bytes, |piece| {
             let Some(first) = pending.front_mut() else {
                 return Err(not_a_reply(None, text_of(piece)).into());
             };
-            let whole = match piece {
-                Piece::Value { key, data } => {
-                    if first.asked.operation != Operation::Get || first.found == first.asked.keys {
-                        return Err(not_a_reply(Some(first), data).into());
-                    }
-                    first.found += 1;
-                    self.figures.hits += 1;
-                    self.figures.value_bytes += data.len() as u64;
-                    if verify {
-                        self.verify(first, asked_keys, key, data);
-                    }
-                    first.asked.ends_with_value
-                }
-                Piece::Line(line) => {
-                    self.judge(first, line)?;
-                    true
-                }
+            let is_whole = match piece {
+                Piece::Value { key, data } => self.judge_value(first, asked_keys, key, data)?,
+                Piece::Line(line) => self.judge_line(first, asked_keys, line)?,
             };
-            if whole {
-                if verify {
+            if is_whole {
+                if self.verified.is_some() {
                     asked_keys.drain(..first.unseen as usize);
                 }
                 self.complete(pending, now_ns);
@@ -118,21 +119,61 @@ impl Tally {
         })
     }
 
-    /// Counts what a line says about the request it ends.
-    fn judge(&mut self, request: &Pending, line: &[u8]) -> Result<(), BenchError> {
-        use Operation::{Delete, Get, Set, Touch};
+    /// Counts a value; true where it ends the reply.
+    fn judge_value(
+        &mut self,
+        request: &mut Pending,
+        asked_keys: &mut VecDeque<u32>,
+        key: &[u8],
+        data: &[u8],
+    ) -> Result<bool, BenchError> {
+        if request.asked.operation != Operation::Get || request.answered == request.asked.keys {
+            return Err(not_a_reply(Some(request), data));
+        }
+        request.answered += 1;
+        self.figures.hits += 1;
+        self.figures.value_bytes += data.len() as u64;
+        if self.verified.is_some() {
+            self.verify(request, asked_keys, key, data);
+        }
+        Ok(request.asked.is_piece_per_key && request.answered == request.asked.keys)
+    }
+
+    /// Counts what a line says about a request; true where it ends the reply.
+    fn judge_line(
+        &mut self,
+        request: &mut Pending,
+        asked_keys: &mut VecDeque<u32>,
+        line: &[u8],
+    ) -> Result<bool, BenchError> {
+        use Operation::{Decr, Delete, Get, Incr, Set, Touch};
         let figures = &mut self.figures;
         match (request.asked.operation, line) {
-            (Get, b"END" | b"MN") => figures.misses += u64::from(request.asked.keys - request.found),
-            (Get, b"EN") if request.asked.ends_with_value => figures.misses += 1,
-            (Set, b"STORED" | b"HD") => {}
-            (Delete, b"DELETED" | b"HD") | (Touch, b"TOUCHED" | b"HD") => figures.hits += 1,
-            (Delete, b"NOT_FOUND" | b"NF") | (Touch, b"NOT_FOUND" | b"EN") => figures.misses += 1,
+            (Get, b"END" | b"MN") => figures.misses += u64::from(request.asked.keys - request.answered),
+            (Get, b"EN" | b"$-1") if request.asked.is_piece_per_key => {
+                figures.misses += 1;
+                request.answered += 1;
+                if self.verified.is_some() {
+                    asked_keys.pop_front();
+                    request.unseen -= 1;
+                }
+                return Ok(request.answered == request.asked.keys);
+            }
+            // The head of Redis's reply to a get of many keys.
+            (Get, [b'*', ..]) if request.asked.is_piece_per_key => return Ok(false),
+            (Set, b"STORED" | b"HD" | b"+OK") => {}
+            (Delete, b"DELETED" | b"HD" | b":1") | (Touch, b"TOUCHED" | b"HD" | b":1") => figures.hits += 1,
+            (Delete, b"NOT_FOUND" | b"NF" | b":0") | (Touch, b"NOT_FOUND" | b"EN" | b":0") => {
+                figures.misses += 1;
+            }
+            (Incr | Decr, b"NOT_FOUND" | b"NF") => figures.misses += 1,
+            (Incr | Decr, b"HD") => figures.hits += 1,
+            (Incr | Decr, number) if is_number(number) => figures.hits += 1,
             (Set, b"NOT_STORED" | b"NS") => self.refused(line),
             _ if is_error(line) => self.refused(line),
             _ => return Err(not_a_reply(Some(request), line)),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn refused(&mut self, line: &[u8]) {
@@ -142,16 +183,17 @@ impl Tally {
         }
     }
 
-    /// Keys come back in the order they were asked for; those passed over are misses.
+    /// Keys come back in the order they were asked for; those passed over are misses. Redis names no keys: there it is the
+    /// next one.
     fn verify(&mut self, request: &mut Pending, asked_keys: &mut VecDeque<u32>, key: &[u8], data: &[u8]) {
+        let sizes = self.verified.as_ref().expect("the caller looked at it");
         while request.unseen > 0 {
             request.unseen -= 1;
             let asked = asked_keys.pop_front().expect("unseen counts the keys of this request");
-            self.expected.clear();
-            append_key(&mut self.expected, asked);
-            if self.expected == key {
-                if !is_value_of(asked, data, &mut self.expected) {
-                    self.wrong(key, data, "does not hold");
+            if key.is_empty() || value_key(asked) == key {
+                let is_right = data.len() == sizes.of(asked) && is_value_of(asked, data, &mut self.scratch);
+                if !is_right {
+                    self.wrong(&value_key(asked), data, "does not hold");
                 }
                 return;
             }
@@ -193,7 +235,14 @@ impl From<BenchError> for Stop {
 }
 
 fn is_error(line: &[u8]) -> bool {
-    line == b"ERROR" || line.starts_with(b"CLIENT_ERROR") || line.starts_with(b"SERVER_ERROR")
+    line == b"ERROR"
+        || [&b"CLIENT_ERROR"[..], b"SERVER_ERROR", b"-"].iter().any(|head| line.starts_with(head))
+}
+
+/// A counter's new value; Redis writes a colon before it.
+fn is_number(line: &[u8]) -> bool {
+    let digits = line.strip_prefix(b":").unwrap_or(line);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
 fn text_of<'a>(piece: Piece<'a>) -> &'a [u8] {
@@ -217,12 +266,14 @@ fn excerpt(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::Encoder;
+    use crate::encoder::Encoder;
+    use crate::workload::Workload;
 
     fn connection(requests: &[(Operation, u32)]) -> Connection {
         let mut connection = Connection::default();
         for (operation, keys) in requests {
-            let asked = Asked { operation: *operation, keys: *keys, reply_bytes: 10, ends_with_value: false };
+            let asked =
+                Asked { operation: *operation, keys: *keys, reply_bytes: 10, is_piece_per_key: false };
             connection.pending.push_back(Pending::new(asked, 0));
         }
         connection
@@ -238,10 +289,10 @@ mod tests {
         let requests =
             [(Operation::Get, 3), (Operation::Set, 1), (Operation::Delete, 1), (Operation::Set, 1)];
         let mut connection = connection(&requests);
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(None);
         let replies =
             b"VALUE a 0 1\r\nx\r\nVALUE b 0 1\r\ny\r\nEND\r\nSTORED\r\nNOT_FOUND\r\nSERVER_ERROR full\r\n";
-        tally.handle_replies(&mut connection, replies, 5, false).unwrap();
+        tally.handle_replies(&mut connection, replies, 5).unwrap();
         assert_eq!(counts(&tally), [4, 2, 2, 1, 0]);
         assert_eq!(tally.figures.first_error, "SERVER_ERROR full");
         assert_eq!(tally.figures.latency_ns.max(), 5);
@@ -258,23 +309,16 @@ mod tests {
             (Operation::Set, b"STORED\r\nSTORED\r\n"),
         ] {
             let mut connection = connection(&[(operation, 1)]);
-            let judged = Tally::new().handle_replies(&mut connection, reply, 1, false);
+            let judged = Tally::new(None).handle_replies(&mut connection, reply, 1);
             assert!(matches!(judged, Err(BenchError::NotAReply { .. })), "{}", reply.escape_ascii());
         }
     }
 
     #[test]
     fn verified_values_belong_to_their_keys() {
+        let sizes = Sizes::fixed(40);
         let value = |key: u32| {
-            let workload = crate::workload::Workload {
-                mix: "set=1".parse().unwrap(),
-                multiget: 1,
-                value_bytes: 40,
-                keys: 10,
-                distribution: crate::keys::Distribution::Uniform,
-                protocol: crate::workload::Protocol::Text,
-                verify: true,
-            };
+            let workload = Workload { sizes: sizes.clone(), keys: 10, verify: true, ..Workload::default() };
             let mut encoder = Encoder::in_order(&workload);
             let mut output = Vec::new();
             for _ in 0..=key {
@@ -292,20 +336,54 @@ mod tests {
         let judge = |asked: &[u32], reply: &[u8]| {
             let mut connection = connection(&[(Operation::Get, asked.len() as u32)]);
             connection.asked_keys.extend(asked);
-            let mut tally = Tally::new();
-            tally.handle_replies(&mut connection, reply, 1, true).unwrap();
+            let mut tally = Tally::new(Some(sizes.clone()));
+            tally.handle_replies(&mut connection, reply, 1).unwrap();
             assert!(connection.asked_keys.is_empty());
             counts(&tally)
         };
         assert_eq!(judge(&[3, 4, 5], &reply(4, &value(4))), [1, 1, 2, 0, 0]);
         assert_eq!(judge(&[4], &reply(4, &value(5))), [1, 1, 0, 0, 1], "another key's value");
         assert_eq!(judge(&[3], &reply(4, &value(4))), [1, 1, 0, 0, 1], "a key nobody asked for");
+        let short =
+            Vec::from_iter([&b"VALUE key:0000000004 0 39\r\n"[..], &value(4)[..39], b"\r\nEND\r\n"]).concat();
+        assert_eq!(judge(&[4], &short), [1, 1, 0, 0, 1], "a value of another length");
+    }
+
+    #[test]
+    fn redis_answers_every_key_in_its_place() {
+        let mut connection = Connection::new(Syntax::Resp);
+        for (operation, keys) in
+            [(Operation::Get, 3), (Operation::Set, 1), (Operation::Incr, 1), (Operation::Get, 1)]
+        {
+            let asked = Asked { operation, keys, reply_bytes: 10, is_piece_per_key: true };
+            connection.pending.push_back(Pending::new(asked, 0));
+        }
+        let mut tally = Tally::new(None);
+        let replies = b"*3\r\n$1\r\nx\r\n$-1\r\n$1\r\ny\r\n+OK\r\n:7\r\n-ERR no\r\n";
+        tally.handle_replies(&mut connection, replies, 5).unwrap();
+        assert_eq!(counts(&tally), [4, 3, 1, 1, 0]);
+        assert_eq!(tally.figures.first_error, "-ERR no");
+    }
+
+    #[test]
+    fn counters_answer_with_their_number() {
+        for (reply, expected) in [
+            (&b"5\r\n"[..], [1, 1, 0, 0, 0]),
+            (b"HD\r\n", [1, 1, 0, 0, 0]),
+            (b"NOT_FOUND\r\n", [1, 0, 1, 0, 0]),
+            (b"CLIENT_ERROR cannot\r\n", [1, 0, 0, 1, 0]),
+        ] {
+            let mut connection = connection(&[(Operation::Incr, 1)]);
+            let mut tally = Tally::new(None);
+            tally.handle_replies(&mut connection, reply, 1).unwrap();
+            assert_eq!(counts(&tally), expected, "{}", reply.escape_ascii());
+        }
     }
 
     #[test]
     fn blind_reading_counts_bytes() {
         let mut connection = connection(&[(Operation::Get, 1), (Operation::Get, 1)]);
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(None);
         tally.handle_blind(&mut connection, &[b'x'; 15], 1).unwrap();
         assert_eq!(tally.figures.requests, 1);
         tally.handle_blind(&mut connection, &[b'x'; 5], 1).unwrap();

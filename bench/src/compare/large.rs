@@ -7,6 +7,7 @@ use super::setup::{Program, Setup};
 use crate::driver::Reading;
 use crate::error::BenchError;
 use crate::load::Plan;
+use crate::values::Sizes;
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
@@ -24,7 +25,7 @@ pub const ROWS: &[Row] = &[
 
 fn measure(setup: &Setup, value_bytes: usize) -> Result<Outcome, BenchError> {
     let mut plan = Plan { connections: 10, reading: Reading::Blind, ..gets(setup) };
-    plan.workload.value_bytes = value_bytes;
+    plan.workload.sizes = Sizes::fixed(value_bytes);
     plan.workload.keys = u32::try_from(ALL_VALUES_BYTES / value_bytes).expect("a small quotient");
     let mut launch = setup.launch();
     launch.value_bytes = value_bytes;

@@ -7,7 +7,8 @@ use crate::driver::Reading;
 use crate::error::BenchError;
 use crate::keys::Distribution;
 use crate::load::Plan;
-use crate::workload::{Mix, Operation, Workload};
+use crate::mix::{Mix, Operation};
+use crate::workload::{Protocol, Workload};
 
 /// The rows of this family.
 pub const ROWS: &[Row] = &[
@@ -121,11 +122,16 @@ fn shared(setup: &Setup) -> Result<Outcome, BenchError> {
 fn contenders(setup: &Setup, plan: &Plan) -> Result<Vec<Contender>, BenchError> {
     let launch = setup.launch();
     let start = |program, plan: &Plan| Contender::start(setup, program, &launch, plan);
-    let contenders = vec![
+    let mut contenders = vec![
         start(Program::Ringcached, plan)?,
         start(Program::Memcached, plan)?,
         start(Program::Floor, plan)?,
     ];
+    if setup.redis.is_some() {
+        let mut plan = plan.clone();
+        plan.workload.protocol = Protocol::Resp;
+        contenders.push(start(Program::Redis, &plan)?);
+    }
     Ok(contenders)
 }
 

@@ -98,6 +98,20 @@ impl Replay {
         }
     }
 
+    /// How many key numbers there are, and the length of each key's value; an error where a number is too high for such a
+    /// list.
+    pub fn sizes_by_key(&self) -> Result<(u32, Vec<u32>), BenchError> {
+        let highest = self.requests.iter().map(|request| request.key).max().unwrap_or(0);
+        if highest >= KEYS_MAX {
+            return Err(BenchError::Usage(format!("{} has key numbers of {KEYS_MAX} and more", self.name)));
+        }
+        let mut sizes = vec![0; highest as usize + 1];
+        for request in &self.requests {
+            sizes[request.key as usize] = request.value_bytes;
+        }
+        Ok((highest + 1, sizes))
+    }
+
     /// Distinct keys, and the bytes of their values.
     pub fn footprint(&self) -> (u64, u64) {
         let mut sizes = HashMap::new();
@@ -139,6 +153,8 @@ fn with_sizes_of_their_own(keys: &[u32], footprint_bytes: u64) -> Vec<Request> {
     keys.iter().map(|key| Request::get(*key, bytes(key))).collect()
 }
 
+/// Of a list with a place for each; far more than any trace here has.
+const KEYS_MAX: u32 = 100_000_000;
 const SIZE_MIN: f64 = 30.0;
 const SIZE_MAX: f64 = 500_000.0;
 /// Every run of a cluster replays the same requests.
