@@ -14,20 +14,30 @@ use std::process::Command;
 use async_memcached::{AsciiProtocol, MetaProtocol};
 use server::{Server, peer_program, run, skip};
 
-/// Every ascii case of memccapable.
-const MEMCCAPABLE_ASCII_CASES: usize = 27;
+/// The cases that memccapable has for each protocol.
+const MEMCCAPABLE_CASES: usize = 27;
 
 #[test]
 fn memccapable_passes_every_ascii_case() {
+    run_memccapable("-a", "ascii");
+}
+
+#[test]
+fn memccapable_passes_every_binary_case() {
+    run_memccapable("-b", "binary");
+}
+
+fn run_memccapable(flag: &str, protocol: &str) {
     let Some(program) = peer_program("memccapable") else { return };
     for workers in ["1", "2", "4"] {
         let server = Server::ringcached(&["-t", workers]);
         let port = server.port().to_string();
-        let output = run(Command::new(&program).args(["-h", "127.0.0.1", "-p", &port, "-a"]));
+        let output = run(Command::new(&program).args(["-h", "127.0.0.1", "-p", &port, flag]));
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        let passed = text.lines().filter(|line| line.starts_with("ascii") && line.contains("[pass]")).count();
+        let passed =
+            text.lines().filter(|line| line.starts_with(protocol) && line.contains("[pass]")).count();
         assert!(output.status.success(), "{workers} workers:\n{text}");
-        assert_eq!(passed, MEMCCAPABLE_ASCII_CASES, "{workers} workers:\n{text}");
+        assert_eq!(passed, MEMCCAPABLE_CASES, "{workers} workers:\n{text}");
     }
 }
 

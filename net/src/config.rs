@@ -106,6 +106,10 @@ pub struct Config {
     pub track_sizes: bool,
     /// Other `-o` settings, as `stats settings` shows them.
     pub tuning: Tuning,
+    /// `-Y`: users of the text protocol, which have to say who they are.
+    pub auth_file: Option<PathBuf>,
+    /// `-S`, and the users by `MEMCACHED_SASL_PWDB`, who have to say who they are in the binary protocol.
+    pub sasl_file: Option<PathBuf>,
     /// `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<PathBuf>,
     /// What was given and has no effect here, as given; said at the start with `-v`.
@@ -149,6 +153,8 @@ impl Default for Config {
             maxconns_fast: true,
             track_sizes: false,
             tuning: Tuning::default(),
+            auth_file: None,
+            sasl_file: None,
             port_file: None,
             ignored_options: Vec::new(),
             warnings: Vec::new(),
@@ -200,6 +206,7 @@ impl Config {
             Config { port_file: env("MEMCACHED_PORT_FILENAME").map(PathBuf::from), ..Self::default() };
         config.read_switches(&flags);
         config.read_addresses(&flags)?;
+        config.read_protocol(&flags, env)?;
         config.read_limits(&flags)?;
         config.read_memory(&flags)?;
         config.read_accepted(&flags)?;
@@ -255,15 +262,44 @@ impl Config {
             self.warnings
                 .push("TCP is off (-p 0) and there is no Unix socket (-s): nobody can connect".into());
         }
-        self.binding = match flags.text("protocol") {
-            None | Some("auto") => Binding::Auto,
-            Some("ascii") => Binding::Ascii,
-            Some("binary") => return Err(later_version("-B binary", "the binary protocol")),
+        Ok(())
+    }
+
+    /// The protocol, and who may speak it: users of SASL only exist in the binary one, users of `-Y` only in text.
+    fn read_protocol(
+        &mut self,
+        flags: &Flags,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), ConfigError> {
+        let binding = match flags.text("protocol") {
+            None => None,
+            Some("auto") => Some(Binding::Auto),
+            Some("ascii") => Some(Binding::Ascii),
+            Some("binary") => Some(Binding::Binary),
             Some(other) => {
                 let text = format!("Invalid value for binding protocol: {other}");
                 return Err(usage(format!("{text}\n -- should be one of auto, binary, or ascii")));
             }
         };
+        self.binding = binding.unwrap_or(Binding::Auto);
+        if flags.given("enable-sasl") {
+            if binding.is_some_and(|binding| binding != Binding::Binary) {
+                return Err(usage("ERROR: You cannot allow the ASCII protocol while using SASL."));
+            }
+            let wrong = "-S: MEMCACHED_SASL_PWDB has to name a file of user:password lines";
+            let path = env("MEMCACHED_SASL_PWDB").filter(|path| !path.is_empty());
+            self.sasl_file = Some(path.ok_or_else(|| usage(wrong))?.into());
+            self.binding = Binding::Binary;
+        }
+        self.auth_file = flags.path("auth-file");
+        if self.auth_file.is_some() {
+            if binding.is_some_and(|binding| binding != Binding::Ascii) {
+                let text =
+                    "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.";
+                return Err(usage(text));
+            }
+            self.binding = Binding::Ascii;
+        }
         Ok(())
     }
 
@@ -366,12 +402,6 @@ fn text_to_print(flags: &Flags) -> Option<String> {
 fn refuse_unavailable(flags: &Flags) -> Result<(), ConfigError> {
     if flags.text("udp-port").is_some_and(|port| port != "0") {
         return Err(later_version("-U", "UDP"));
-    }
-    if flags.given("enable-sasl") {
-        return Err(later_version("-S", "SASL"));
-    }
-    if flags.path("auth-file").is_some() {
-        return Err(later_version("-Y", "authentication"));
     }
     if flags.path("memory-file").is_some() {
         return Err(later_version("-e", "restartable memory"));

@@ -3,6 +3,7 @@
 //! Data flows one way: socket -> session -> shard -> session -> socket. `docs/ARCHITECTURE.md` tells where to
 //! start reading.
 
+pub mod auth;
 pub mod config;
 pub mod driver;
 pub mod dump;

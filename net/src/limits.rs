@@ -51,6 +51,16 @@ pub const ITEM_CAS_BYTES: u64 = 8;
 pub const ITEM_ENDS_BYTES: u64 = 3;
 /// Longest data block whose length is accepted at all.
 pub const DATA_BYTES_MAX: i32 = i32::MAX - 2;
+/// Longest name and password that a client may send, in one piece.
+pub const AUTH_BYTES_MAX: usize = 16 * 1024;
+/// Longest name of a SASL mechanism.
+pub const MECHANISM_BYTES_MAX: usize = 32;
+/// Longest line of a file of users, its end not counted.
+pub const USER_LINE_BYTES_MAX: usize = 255;
+/// Most users in such a file.
+pub const USERS_MAX: usize = 1024;
+/// Largest such file.
+pub const USER_FILE_BYTES_MAX: u64 = 1 << 20;
 /// And bytes of their keys and values, when another one is sent.
 pub const SESSION_WRITE_BYTES_WAITING_MAX: usize = 1 << 20;
 /// Reads of one session that may wait for its own writes.

@@ -2,11 +2,12 @@
 //!
 //! Written before the workers start, or through atomics; never locked on a request's way.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16};
+use std::sync::{Arc, Mutex};
 
 use ringcache_engine::{Engine, Seconds};
 
+use crate::auth::Auth;
 use crate::config::{Config, Tuning};
 use crate::dump::Crawls;
 use crate::server::reload::Reload;
@@ -27,6 +28,8 @@ pub struct Node {
     pub stopping: AtomicBool,
     /// Workers that have not sent their last answer; counts down once the node stops.
     pub draining: AtomicU16,
+    /// Who may give commands, where `-S` or `-Y` asks.
+    pub auth: Arc<Auth>,
     /// Who is connected.
     pub roster: Roster,
     /// `lru_crawler`'s dumps.
@@ -50,6 +53,7 @@ impl Node {
             verbosity: AtomicU8::new(config.verbosity),
             stopping: AtomicBool::new(false),
             draining: AtomicU16::new(config.workers),
+            auth: Arc::new(Auth::of(&config)),
             roster: Roster::new(config.workers),
             crawls: Crawls::default(),
             tuning: Mutex::new(config.tuning.clone()),

@@ -13,6 +13,7 @@
 
 use ringcache_engine::{Outcome, ShardId, StoreMode};
 
+use crate::config::{Binding, Config};
 use crate::dump::Step;
 use crate::limits::{
     KEPT_INPUT_STEP_BYTES, KEY_LINE_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX, LINE_BYTES_MIN,
@@ -20,7 +21,7 @@ use crate::limits::{
 };
 use crate::output::Output;
 use crate::protocol::line::{Command, Tokens};
-use crate::protocol::{BAD_FORMAT, UNKNOWN, meta, scan, text};
+use crate::protocol::{BAD_FORMAT, UNKNOWN, binary, meta, scan, text};
 use crate::reach::Reach;
 
 pub mod answers;
@@ -29,6 +30,7 @@ pub mod lookups;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+pub mod touching;
 
 pub use exchange::{Delivery, Exchange, Flow, KeyList};
 
@@ -47,8 +49,43 @@ pub enum Progress {
     Close,
 }
 
-/// First byte of the binary protocol, which is not spoken here.
-const BINARY_REQUEST: u8 = 0x80;
+/// The protocol of a connection, and whether its client may give commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Dialect {
+    /// No byte has come.
+    #[default]
+    Unknown,
+    Text(Login),
+    Binary(Login),
+}
+
+/// How far a client has come with saying who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// It has to.
+    Needed,
+    /// It has named the way in which it will (SASL).
+    Begun,
+    /// It has, or needn't.
+    Done,
+}
+
+impl Dialect {
+    /// By the first byte, where `-B` leaves a choice.
+    fn of(first: u8, config: &Config) -> Self {
+        let is_binary = match config.binding {
+            Binding::Auto => first == binary::header::REQUEST,
+            Binding::Ascii => false,
+            Binding::Binary => true,
+        };
+        let login = |is_needed| if is_needed { Login::Needed } else { Login::Done };
+        if is_binary {
+            Dialect::Binary(login(config.sasl_file.is_some()))
+        } else {
+            Dialect::Text(login(config.auth_file.is_some()))
+        }
+    }
+}
 
 /// Protocol state of one connection. An idle one holds no buffer.
 #[derive(Default)]
@@ -68,8 +105,7 @@ pub struct Session {
     stream: Option<Box<Stream>>,
     /// The client said `quit` or something worse; the answers before it are still sent.
     is_closing: bool,
-    /// The first byte has told the protocol.
-    is_text: bool,
+    dialect: Dialect,
 }
 
 impl Session {
@@ -268,11 +304,10 @@ impl Session {
     fn run_one<'i>(&mut self, rest: &'i [u8], x: &mut Exchange<'_, 'i, '_>) -> Flow {
         let scanned = std::mem::take(&mut self.scanned).min(rest.len());
         self.needed = 0;
-        if !self.is_text {
-            if rest[0] == BINARY_REQUEST {
-                return Flow::Close;
-            }
-            self.is_text = true;
+        if self.dialect != Dialect::Text(Login::Done)
+            && let Some(flow) = self.run_other(rest, x)
+        {
+            return flow;
         }
         let Some(end) = scan::find(b'\n', &rest[scanned..]) else {
             self.scanned = rest.len();
@@ -288,6 +323,18 @@ impl Session {
         }
     }
 
+    /// Executes what stands at the front of `rest` unless it is a command line of a client that may give commands.
+    fn run_other<'i>(&mut self, rest: &'i [u8], x: &mut Exchange<'_, 'i, '_>) -> Option<Flow> {
+        if self.dialect == Dialect::Unknown {
+            self.dialect = Dialect::of(rest[0], &x.reach.node.config);
+        }
+        match &mut self.dialect {
+            Dialect::Binary(login) => Some(binary::run(x, rest, login)),
+            Dialect::Text(login) if *login != Login::Done => Some(text::auth::authenticate(x, rest, login)),
+            Dialect::Text(_) | Dialect::Unknown => None,
+        }
+    }
+
     /// Prepares parsing from a read on that was not made.
     fn rewind(&mut self, lookup: &Lookup<'_>) {
         self.needed = 0;
@@ -295,7 +342,7 @@ impl Session {
         self.swallow = 0;
         self.keys = match lookup.reply {
             Reply::Value { cas, .. } => Some(KeyList { cas, touch: None }),
-            Reply::Meta(_) => None,
+            Reply::Meta(_) | Reply::Binary(_) => None,
         };
     }
 }
@@ -369,6 +416,9 @@ fn answer_later(due: &Due, command: &[u8], sight: Sight<'_>, output: &mut Output
         Verb::MetaSet => meta::set::answer_later(command, outcome, sight, output),
         Verb::MetaDelete => meta::delete::answer_later(command, outcome, sight, output),
         Verb::MetaArithmetic => meta::arithmetic::answer_later(command, outcome, sight, output),
+        Verb::Binary => binary::answer_later(command, outcome, sight, output),
+        Verb::BinaryGetAndTouch => binary::touch::answer_later(command, outcome, sight, output),
+        Verb::BinaryGet => binary::get::answer_deferred(command, sight, output),
     }
 }
 

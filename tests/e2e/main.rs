@@ -8,6 +8,13 @@ mod server;
 /// What is sent and what comes back, over every transport, number of workers and fragment size.
 mod transcript;
 
+/// Frames of the binary protocol.
+mod frames;
+
+/// SASL, users of the text protocol, and their files.
+mod auth;
+/// The binary protocol.
+mod binary;
 /// Dumps of all records: complete, in order of nobody, and never in the way.
 mod dumps;
 /// Bad input: memcached's errors, and nothing worse.

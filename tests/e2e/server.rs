@@ -57,6 +57,13 @@ impl Server {
         Server::start(Command::new(ringcached_path()), transport, None, flags)
     }
 
+    /// Starts `ringcached` with `flags` and a variable of the environment that names a file.
+    pub fn ringcached_with_file(variable: &str, file: &Path, flags: &[&str]) -> Server {
+        let mut command = Command::new(ringcached_path());
+        command.env(variable, file);
+        Server::start(command, Transport::Tcp, None, flags)
+    }
+
     /// Starts `ringcached` on the Unix socket `path`.
     pub fn ringcached_at(path: &Path) -> Server {
         Server::start(Command::new(ringcached_path()), Transport::Unix, Some(path), &[])
@@ -441,6 +448,11 @@ fn tcp_ports(port_file: &Path) -> Vec<u16> {
     ports.collect()
 }
 
+/// Whether a server of any protocol is there: a version request in the binary one, and in text an error.
 fn answers(address: &Address) -> bool {
-    Connection::open(address).is_ok_and(|mut connection| connection.ask("version").starts_with("VERSION "))
+    let mut question = [0; 24];
+    question[..2].copy_from_slice(&[0x80, 0x0b]);
+    Connection::open(address).is_ok_and(|mut connection| {
+        connection.try_send([&question[..], b"\r\n"].concat()).is_ok() && !connection.receive(1).is_empty()
+    })
 }

@@ -127,11 +127,18 @@ fn memory_flags() -> [Arg; 8] {
     ]
 }
 
-fn protocol_flags() -> [Arg; 7] {
+fn protocol_flags() -> [Arg; 9] {
     [
         valued("max-reqs-per-event", 'R', "num", "requests of one connection per turn (default: 20)"),
         plain("disable-cas", 'C', "show 0 as every CAS unique"),
-        valued("protocol", 'B', "name", "ascii or auto (default: auto)"),
+        valued(
+            "protocol",
+            'B',
+            "name",
+            "ascii, binary, or auto: by a connection's first byte (default: auto)",
+        ),
+        plain("enable-sasl", 'S', "SASL PLAIN with the users of MEMCACHED_SASL_PWDB; binary protocol only"),
+        path("auth-file", 'Y', "file of user:password lines for clients to log in with; text protocol only"),
         plain("disable-flush-all", 'F', "forbid flush_all"),
         plain("disable-dumping", 'X', "forbid dumps of keys"),
         plain("disable-watch", 'W', "forbid watch"),
@@ -144,11 +151,9 @@ fn protocol_flags() -> [Arg; 7] {
 }
 
 /// memcached's flags that `config.rs` refuses with a message of its own.
-fn unavailable_flags() -> [Arg; 5] {
+fn unavailable_flags() -> [Arg; 3] {
     [
         valued("udp-port", 'U', "num", "UDP port; only 0, off, is available in this version"),
-        plain("enable-sasl", 'S', "SASL; not available in this version"),
-        path("auth-file", 'Y', "user:pass lines for text authentication; not available in this version"),
         path("memory-file", 'e', "memory that outlives a restart; not available in this version"),
         plain("enable-ssl", 'Z', "TLS; not available in this version"),
     ]

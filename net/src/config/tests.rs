@@ -77,6 +77,8 @@ fn every_accepted_flag_changes_its_field() {
     changed("-vdp11", |c| (c.verbosity, c.daemonize, c.port) = (1, true, Some(11)));
     changed("-B auto", |_| ());
     changed("-B ascii", |c| c.binding = Binding::Ascii);
+    changed("-B binary", |c| c.binding = Binding::Binary);
+    changed("-Y /tmp/users", |c| (c.auth_file, c.binding) = (Some("/tmp/users".into()), Binding::Ascii));
     changed("-U 0", |_| ());
     changed("--disable-ev", |c| c.evictions = false);
     changed("-o idle_timeout=5,maxconns_fast", |c| c.idle_timeout_seconds = 5);
@@ -172,8 +174,33 @@ fn refused_lines_have_memcacheds_exit_code() {
 }
 
 #[test]
+fn sasl_needs_the_binary_protocol_and_a_file() {
+    let start = |line: &str, file: Option<&str>| {
+        let args = std::iter::once("ringcached").chain(line.split_whitespace()).map(Into::into);
+        Config::from_args(args, &|name| file.filter(|_| name == "MEMCACHED_SASL_PWDB").map(str::to_owned))
+    };
+    for line in ["-S", "-S -B binary"] {
+        let Ok(Start::Serve(config)) = start(line, Some("/tmp/users")) else { panic!("{line}") };
+        assert_eq!((config.sasl_file, config.binding), (Some("/tmp/users".into()), Binding::Binary));
+    }
+    for (line, file) in [
+        ("-S", None),
+        ("-S", Some("")),
+        ("-S -B ascii", Some("/tmp/users")),
+        ("-S -B auto", Some("/tmp/users")),
+    ] {
+        assert_eq!(start(line, file).expect_err(line).exit_code, 64, "{line}");
+    }
+    for line in ["-Y /tmp/users -B auto", "-Y /tmp/users -B binary"] {
+        assert_eq!(start(line, None).expect_err(line).exit_code, 64, "{line}");
+    }
+    let Ok(Start::Serve(config)) = start("", Some("/tmp/users")) else { panic!("no flag") };
+    assert_eq!(config.sasl_file, None, "without -S the file means nothing");
+}
+
+#[test]
 fn what_this_version_lacks_is_said() {
-    let lines = ["-U 11211", "-S", "-Y /tmp/users", "-e /tmp/memory", "-Z", "-B binary", "-l mtls:127.0.0.1"];
+    let lines = ["-U 11211", "-e /tmp/memory", "-Z", "-l mtls:127.0.0.1"];
     for line in lines {
         let error = start(line).expect_err(line);
         assert_eq!(error.exit_code, 64, "{line}");

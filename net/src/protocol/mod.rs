@@ -10,6 +10,7 @@ use crate::limits::PINNED_VALUE_BYTES_MIN;
 use crate::output::Output;
 
 pub mod base64;
+pub mod binary;
 pub mod exptime;
 pub mod line;
 pub mod meta;
@@ -35,11 +36,17 @@ pub const NON_NUMERIC: &[u8] = b"CLIENT_ERROR cannot increment or decrement non-
 /// Appends a value of `record` and the end of its data block; a large one is not copied.
 #[inline]
 fn push_value(record: &RecordRef<'_>, value: &[u8], output: &mut Output) {
+    push_data(record, value, output);
+    output.push(b"\r\n");
+}
+
+/// As [`push_value`], without the end.
+#[inline]
+fn push_data(record: &RecordRef<'_>, value: &[u8], output: &mut Output) {
     match (value.len() >= PINNED_VALUE_BYTES_MIN).then(|| record.pin()).flatten() {
         Some(pinned) => output.push_pinned(pinned),
         None => output.push(value),
     }
-    output.push(b"\r\n");
 }
 
 /// Appends a text that is nearly always short, where that is cheaper in place than with a call.

@@ -18,6 +18,7 @@ use std::thread;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ringcache_engine::{Engine, EngineOptions, OpenError, Seconds, Shard};
 
+use crate::auth::{Auth, UserFileError};
 use crate::config::Config;
 use crate::driver::{self, Refusal};
 use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, EXECUTOR_BYTES, EXECUTOR_RING_DEPTH};
@@ -53,6 +54,9 @@ pub enum ServeError {
     /// `-u`.
     #[error("can't find the user {0} to switch to")]
     NoSuchUser(String),
+    /// The users of `-S` or `-Y`.
+    #[error(transparent)]
+    Users(#[from] UserFileError),
     /// The memory of the records.
     #[error(transparent)]
     Engine(#[from] OpenError),
@@ -78,7 +82,9 @@ impl ServeError {
     pub fn exit_code(&self) -> i32 {
         match self {
             ServeError::NoSuchUser(_) => EXIT_NO_USER,
-            ServeError::Engine(OpenError::TooSmall { .. }) => crate::config::EXIT_FAILURE,
+            ServeError::Engine(OpenError::TooSmall { .. }) | ServeError::Users(_) => {
+                crate::config::EXIT_FAILURE
+            }
             _ => EXIT_SYSTEM,
         }
     }
@@ -91,6 +97,8 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     driver::check()?;
     raise_limits(&config)?;
     let listeners = listen_as_user(&config)?;
+    let auth = Arc::new(Auth::of(&config));
+    auth.load()?;
     let (engine, shards) = Engine::open(&engine_options(&config), config.workers)?;
     if config.daemonize {
         let keeps_output = config.verbosity > 0;
@@ -103,7 +111,11 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         tracing::warn!(%error, "-k: memory can't be locked");
     }
     let started = Seconds((sys::unix_millis() / 1000) as u32);
-    let node = Arc::new(Node::new(config, engine, started));
+    let node = Arc::new(Node { auth, ..Node::new(config, engine, started) });
+    if node.auth.has_file() {
+        let auth = Arc::clone(&node.auth);
+        node.reload.announce(move || auth.reload());
+    }
     run(&node, shards, listeners)
 }
 

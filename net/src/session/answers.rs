@@ -62,18 +62,25 @@ pub enum Verb {
     MetaDelete,
     /// ma.
     MetaArithmetic,
+    /// A write of the binary protocol; the text is what its request left behind, as with the next two.
+    Binary,
+    /// gat of the binary protocol; behind that stands the key.
+    BinaryGetAndTouch,
+    /// get of the binary protocol that waited for a write of the same session; likewise.
+    BinaryGet,
 }
 
 impl Verb {
     /// Whether the answer is made by reading the record. Until that has happened no later write of the session to
     /// the key may reach the shard.
     fn reads(self) -> bool {
-        self.waits_for_nothing() || matches!(self, Verb::GetAndTouch { .. } | Verb::MetaGet)
+        self.waits_for_nothing()
+            || matches!(self, Verb::GetAndTouch { .. } | Verb::MetaGet | Verb::BinaryGetAndTouch)
     }
 
     /// Whether there is no outcome to come: when the answers before it are made, the writes before it are done.
     fn waits_for_nothing(self) -> bool {
-        matches!(self, Verb::Get { .. } | Verb::MetaRead)
+        matches!(self, Verb::Get { .. } | Verb::MetaRead | Verb::BinaryGet)
     }
 }
 

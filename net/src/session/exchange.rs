@@ -163,9 +163,14 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
         if !self.settle() || !self.answers.may_defer() {
             return false;
         }
+        let asked;
         let (verb, text) = match reply {
             Reply::Value { cas, last } => (Verb::Get { cas, last }, [key, b"", b""]),
             Reply::Meta(plain) => (Verb::MetaRead, [key, b" ", plain.text()]),
+            Reply::Binary(request) => {
+                asked = request.to_bytes();
+                (Verb::BinaryGet, [&asked[..], key, b""])
+            }
         };
         self.answers.defer(self.shard_of(hash), Keys::One(hash), verb, text);
         true

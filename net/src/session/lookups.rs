@@ -13,9 +13,10 @@ use ringcache_engine::{Approach, Candidate, KeyHash, Now, Reader, Seconds};
 
 use crate::limits::{LOOKUP_BATCH, LOOKUP_DISTANCE, OUTPUT_BYTES_HIGH};
 use crate::output::Output;
+use crate::protocol::binary::header::Asked;
 use crate::protocol::meta::flags::Key;
 use crate::protocol::meta::get::PlainGet;
-use crate::protocol::{meta, text};
+use crate::protocol::{binary, meta, text};
 use crate::reach::Reach;
 use crate::stats::Counters;
 
@@ -47,6 +48,8 @@ pub enum Reply<'i> {
     },
     /// mg.
     Meta(PlainGet<'i>),
+    /// A get of the binary protocol.
+    Binary(Asked),
 }
 
 /// What the answers are made with, besides the batch.
@@ -222,5 +225,6 @@ fn answer_one<'r>(lookup: &Lookup<'_>, candidate: Candidate<'r>, sight: &Sight<'
             let key = Key { bytes: lookup.key, is_binary: false };
             meta::get::answer_plain(found, plain, &key, *sight, output);
         }
+        &Reply::Binary(asked) => binary::get::answer(found, lookup.key, asked, *sight, output),
     }
 }

@@ -19,8 +19,14 @@ use crate::output::Output;
 use crate::reach::{Reach, SendAway};
 
 mod admin;
+mod auth;
+mod bad_frames;
+mod binary;
 mod dumps;
 mod errors;
+/// Writes and reads frames; the end-to-end tests do it with the same code.
+#[path = "../../../tests/e2e/frames.rs"]
+mod frames;
 mod limits;
 mod meta;
 mod model;
@@ -249,6 +255,13 @@ impl World {
         for shard in &mut self.shards {
             shard.maintain(self.now);
         }
+    }
+
+    /// What the text protocol's `stats <what>` shows.
+    pub fn node_stats(&self, what: &str) -> String {
+        let mut text = Vec::new();
+        assert!(crate::stats::report(&self.node, self.now, what.as_bytes(), &mut text));
+        String::from_utf8(text).unwrap()
     }
 
     fn call(&mut self, step: impl FnOnce(&mut Session, &mut Reach<'_>, &mut Output) -> Progress) {

@@ -63,7 +63,8 @@ fn write_commands(now: &Snapshot, lines: &mut Lines) {
     lines.line("touch_misses", counters.touch_misses);
     lines.line("store_too_large", counters.store_too_large);
     lines.line("store_no_memory", counters.store_no_memory);
-    lines.zeros(&["auth_cmds", "auth_errors"]);
+    lines.line("auth_cmds", counters.auth_cmds);
+    lines.line("auth_errors", counters.auth_errors);
 }
 
 fn write_listening(now: &Snapshot, lines: &mut Lines) {

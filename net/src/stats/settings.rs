@@ -66,8 +66,11 @@ fn write_limits(config: &Config, lines: &mut Lines) {
         Binding::Binary => "binary",
     };
     lines.line("binding_protocol", binding);
-    lines.line("auth_enabled_sasl", "no");
-    lines.line("auth_enabled_ascii", "no");
+    lines.line("auth_enabled_sasl", yes_no(config.sasl_file.is_some()));
+    match &config.auth_file {
+        Some(path) => lines.line("auth_enabled_ascii", path.display()),
+        None => lines.line("auth_enabled_ascii", "no"),
+    }
     lines.line("item_size_max", config.item_bytes_max);
     lines.line("maxconns_fast", yes_no(config.maxconns_fast));
 }

@@ -36,8 +36,7 @@ pub fn flush_all(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
         None => Some(0),
         Some(word) => parse_i32(word),
     };
-    let shards = x.reach.reader.shards();
-    if !(0..shards).all(|shard| x.answers.may_write(ShardId(shard), Keys::All)) {
+    if !may_flush(x) {
         return Flow::Wait;
     }
     x.reach.counters.cmd_flush.add(1);
@@ -48,15 +47,20 @@ pub fn flush_all(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
         return x.answer_unless(silent, BAD_EXPTIME, command.line_bytes);
     };
     let at = (exptime > 0).then(|| Seconds(expiry(exptime, x.reach.now, x.reach.node.started).to_bits()));
-    flush_shards(x, shards, at);
+    flush_shards(x, at);
     x.answer_unless(silent, OK, command.line_bytes)
 }
 
+/// Whether [`flush_shards`] may be called.
+pub fn may_flush(x: &Exchange<'_, '_, '_>) -> bool {
+    (0..x.reach.reader.shards()).all(|shard| x.answers.may_write(ShardId(shard), Keys::All))
+}
+
 /// Sends the flush to every shard. An answer behind these writes leaves when all of them are done.
-fn flush_shards(x: &mut Exchange<'_, '_, '_>, shards: u16, at: Option<Seconds>) {
+pub fn flush_shards(x: &mut Exchange<'_, '_, '_>, at: Option<Seconds>) {
     let write = Write { hash: KeyHash(0), key: &[], op: Op::Flush { at } };
     let form = Form { verb: Verb::Unasked, silent: true };
-    for shard in 0..shards {
+    for shard in 0..x.reach.reader.shards() {
         let delivery = x.send_to(ShardId(shard), &write, form, &[]);
         debug_assert!(!matches!(delivery, Delivery::Wait), "every shard was asked before");
     }

@@ -6,18 +6,18 @@
 //!                               END
 //! ```
 
-use ringcache_engine::{
-    Expiry, KeyHash, Lookup as Found, Miss, Op, Outcome, Parts, RecordRef, Status, Write,
-};
+use ringcache_engine::{Expiry, KeyHash, Lookup as Found, Miss, Outcome, Parts, RecordRef};
 
 use crate::output::Output;
 use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens, are_keys};
 use crate::protocol::number::{SHORT_END, parse_i32, push_u64, short};
+use crate::protocol::text::touch;
 use crate::protocol::{BAD_FORMAT, push_short, push_value};
 use crate::session::answers::{Form, Verb};
 use crate::session::lookups::{Reply, Sight};
-use crate::session::{Delivery, Exchange, Flow, KeyList};
+use crate::session::touching::{Touched, found};
+use crate::session::{Exchange, Flow, KeyList};
 use crate::stats::Counters;
 
 /// Behind the last value of a line.
@@ -101,11 +101,7 @@ pub fn answer_deferred(key: &[u8], cas: bool, last: bool, sight: Sight<'_>, outp
 
 /// The answer to one key of gat or gats, once its owner has touched it.
 pub fn answer_touched(key: &[u8], outcome: &Outcome, cas: bool, sight: Sight<'_>, output: &mut Output) {
-    let found = match outcome.status {
-        Status::Touched => sight.reader.get(KeyHash::of(key), key, sight.now),
-        _ => Found::Miss(Miss::Absent),
-    };
-    push_touched(found, cas, sight, output);
+    push_touched(found(key, outcome, sight), cas, sight, output);
 }
 
 /// Counts a get that found nothing.
@@ -123,28 +119,11 @@ fn touch_one(x: &mut Exchange<'_, '_, '_>, key: &[u8], expiry: Expiry, cas: bool
     if !x.settle() {
         return false;
     }
-    let hash = KeyHash::of(key);
-    let write = Write { hash, key, op: Op::Touch { expiry, fetches: false } };
-    if expiry.is_past(x.reach.now.seconds) {
-        // After such a touch nobody sees the record, and yet it is the answer: it is read before.
-        if !x.may_read(hash) {
-            return false;
-        }
-        let sight = x.sight();
-        let found = sight.reader.get(hash, key, sight.now);
-        if let Delivery::Wait = x.send(&write, Form { verb: Verb::Unasked, silent: true }, &[]) {
-            return false;
-        }
-        push_touched(found, cas, sight, x.sink());
-    } else {
-        match x.send(&write, Form { verb: Verb::GetAndTouch { cas }, silent: false }, key) {
-            Delivery::Wait => return false,
-            Delivery::Away => {}
-            Delivery::Done(outcome) => {
-                let sight = x.sight();
-                answer_touched(key, &outcome, cas, sight, x.sink());
-            }
-        }
+    let form = Form { verb: Verb::GetAndTouch { cas }, silent: false };
+    match x.read_and_touch(key, expiry, form, key) {
+        Touched::Wait => return false,
+        Touched::Away => {}
+        Touched::Found(found) => push_touched(found, cas, x.sight(), x.sink()),
     }
     if last {
         x.sink().push(END);
@@ -153,13 +132,9 @@ fn touch_one(x: &mut Exchange<'_, '_, '_>, key: &[u8], expiry: Expiry, cas: bool
 }
 
 fn push_touched(found: Found<'_>, cas: bool, sight: Sight<'_>, output: &mut Output) {
-    sight.counters.cmd_touch.add(1);
-    match found {
-        Found::Hit(record) => {
-            sight.counters.touch_hits.add(1);
-            push_record(&record, cas, sight, output);
-        }
-        Found::Miss(_) => sight.counters.touch_misses.add(1),
+    touch::count(matches!(found, Found::Hit(_)), sight.counters);
+    if let Found::Hit(record) = found {
+        push_record(&record, cas, sight, output);
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod arithmetic;
+pub mod auth;
 pub mod crawler;
 pub mod delete;
 pub mod get;

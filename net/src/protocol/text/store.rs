@@ -133,15 +133,17 @@ pub fn refuse_large(
     line_bytes: usize,
     data_bytes: usize,
 ) -> Flow {
-    if removes {
-        let write = Write { hash, key, op: Op::Delete(Delete::default()) };
-        let form = Form { verb: Verb::Unasked, silent: true };
-        if let Delivery::Wait = x.send(&write, form, &[]) {
-            return Flow::Wait;
-        }
+    if removes && !remove(x, hash, key) {
+        return Flow::Wait;
     }
     x.reach.counters.store_too_large.add(1);
     x.refuse_data(silent, TOO_LARGE, line_bytes, data_bytes)
+}
+
+/// Removes what a key holds, unasked; false when that has to wait.
+pub fn remove(x: &mut Exchange<'_, '_, '_>, hash: KeyHash, key: &[u8]) -> bool {
+    let write = Write { hash, key, op: Op::Delete(Delete::default()) };
+    !matches!(x.send(&write, Form { verb: Verb::Unasked, silent: true }, &[]), Delivery::Wait)
 }
 
 /// Counts and encodes the outcome.

@@ -41,14 +41,19 @@ pub fn touch(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
 
 /// Counts and encodes the outcome.
 pub fn answer(outcome: &Outcome, silent: bool, counters: &Counters, output: &mut Output) {
-    counters.cmd_touch.add(1);
     let is_touched = outcome.status == Status::Touched;
+    count(is_touched, counters);
+    if !silent {
+        output.push(if is_touched { b"TOUCHED\r\n" } else { b"NOT_FOUND\r\n" });
+    }
+}
+
+/// Counts a touch, with or without a read, of any dialect.
+pub fn count(is_touched: bool, counters: &Counters) {
+    counters.cmd_touch.add(1);
     if is_touched {
         counters.touch_hits.add(1);
     } else {
         counters.touch_misses.add(1);
-    }
-    if !silent {
-        output.push(if is_touched { b"TOUCHED\r\n" } else { b"NOT_FOUND\r\n" });
     }
 }
