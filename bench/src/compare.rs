@@ -9,6 +9,7 @@
 pub mod contest;
 mod large;
 mod latency;
+mod remote;
 pub mod report;
 mod requests;
 pub mod row;
@@ -78,7 +79,8 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
     FAMILIES.iter().copied().flatten()
 }
 
-const FAMILIES: &[&[Row]] = &[requests::ROWS, large::ROWS, latency::ROWS, storm::ROWS, scaling::ROWS];
+const FAMILIES: &[&[Row]] =
+    &[requests::ROWS, large::ROWS, latency::ROWS, remote::ROWS, storm::ROWS, scaling::ROWS];
 
 /// The rows of these names; all for none.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {

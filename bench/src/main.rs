@@ -24,6 +24,7 @@ mod pairs;
 mod process;
 mod progress;
 mod regress;
+mod remote;
 mod reply;
 mod report;
 mod ring;
@@ -57,6 +58,8 @@ enum Command {
     Hits(hits::HitsArgs),
     /// Check that a connection reads its own writes
     Pairs(pairs::PairsArgs),
+    /// Read keys of the worker that serves the connection, or of the other ones, and report the server's CPU time
+    Remote(remote::RemoteArgs),
     /// Hold connections that say nothing and report what they cost the server
     Idle(idle::IdleArgs),
     /// Compare with bench/baseline.json: instructions per operation, CPU time beside the floor and memcached
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Hits(args) => hits::run(&args),
         Command::Pairs(args) => pairs::run(&args),
+        Command::Remote(args) => remote::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Regress(args) => regress::run(&args),
         Command::Floor(args) => floor::run(&args),

@@ -54,6 +54,9 @@ fn every_connection_is_listed() {
         "{listed}"
     );
     assert!(listed.matches(":secs_since_last_cmd 0").count() >= 6, "{listed}");
+    for worker in 0..2 {
+        assert_eq!(listed.matches(&format!(":ringcache_worker {worker}\r\n")).count(), 3, "{listed}");
+    }
 }
 
 #[test]

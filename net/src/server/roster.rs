@@ -28,6 +28,7 @@ struct Connected {
 /// What others may see of a connection.
 pub struct Presence {
     socket: RawFd,
+    worker: u16,
     state: AtomicU8,
     /// Coarse Unix time of the last byte received.
     active_seconds: AtomicU32,
@@ -50,6 +51,8 @@ pub enum Doing {
 pub struct Line {
     /// Descriptor; unique among the lines.
     pub socket: RawFd,
+    /// The worker that serves it; none for listeners.
+    pub worker: Option<u16>,
     /// memcached's name of what it is doing.
     pub state: &'static str,
     /// Address of the client, or of the listener itself.
@@ -89,6 +92,7 @@ impl Roster {
     pub fn enter(&self, worker: u16, place: u32, socket: RawFd, now_seconds: u32) -> Arc<Presence> {
         let presence = Arc::new(Presence {
             socket,
+            worker,
             state: AtomicU8::new(Doing::Reading as u8),
             active_seconds: AtomicU32::new(now_seconds),
         });
@@ -165,6 +169,7 @@ impl Presence {
         };
         Line {
             socket: self.socket,
+            worker: Some(self.worker),
             state,
             address: address(self.socket, End::Peer),
             listen_address: Some(address(self.socket, End::Local)),
@@ -175,7 +180,7 @@ impl Presence {
 
 fn listener_line(socket: RawFd) -> Line {
     let address = address(socket, End::Local);
-    Line { socket, state: "conn_listening", address, listen_address: None, idle_seconds: None }
+    Line { socket, worker: None, state: "conn_listening", address, listen_address: None, idle_seconds: None }
 }
 
 /// memcached's way to write an address.

@@ -15,5 +15,8 @@ pub(super) fn write(connections: &[Line], lines: &mut Lines<'_>) {
         if let Some(seconds) = connection.idle_seconds {
             lines.line(&format!("{socket}:secs_since_last_cmd"), seconds);
         }
+        if let Some(worker) = connection.worker {
+            lines.line(&format!("{socket}:ringcache_worker"), worker);
+        }
     }
 }
