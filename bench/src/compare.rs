@@ -50,6 +50,9 @@ pub struct CompareArgs {
     /// Report as Markdown
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
+    /// Draw the curves of every row that has some into this folder, as SVG
+    #[arg(long)]
+    plots: Option<PathBuf>,
 }
 
 /// Runs the command. Nothing is printed before every row is measured: a comparison that fails reports nothing.
@@ -64,6 +67,9 @@ pub fn run(args: &CompareArgs) -> Result<(), BenchError> {
     for row in rows {
         let outcome = (row.measure)(&setup)?;
         report.rows.push((row, outcome));
+    }
+    if let Some(folder) = &args.plots {
+        report.draw(folder)?;
     }
     if args.json {
         crate::report::print(&format!("{:#}", report.json()))

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::compare::row::{Curve, Plot};
 use crate::driver::{Driver, Pace, Reading, Until};
 use crate::encoder::Encoder;
 use crate::error::BenchError;
@@ -13,6 +14,7 @@ use crate::figures::{Figures, Measured};
 use crate::hits::requests::Replay;
 use crate::keys::Distribution;
 use crate::mix::{Mix, Operation};
+use crate::plot;
 use crate::process::{CpuTime, allow_open_files, pin_thread, sharpen_timers};
 use crate::progress::Progress;
 use crate::reply::Syntax;
@@ -89,6 +91,9 @@ pub struct LoadArgs {
     /// Report as JSON
     #[arg(long)]
     json: bool,
+    /// Draw the latency percentiles into this file, as SVG
+    #[arg(long)]
+    plot: Option<PathBuf>,
 }
 
 /// A load that makes sense.
@@ -123,6 +128,12 @@ pub fn run(args: &LoadArgs) -> Result<(), BenchError> {
     }
     let measured = measure(&args.server, &plan, args.pid)?;
     check_rate(&plan, &measured)?;
+    if let Some(path) = &args.plot {
+        let name = args.server.to_string();
+        let curve =
+            Curve { plot: Plot::LatencyByPercentile, name, points: measured.figures.percentiles_us() };
+        plot::write(path, "Latency", &[curve])?;
+    }
     if args.json {
         report::print(&format!("{:#}", measured.json()))?;
     } else {

@@ -21,6 +21,7 @@ mod keys;
 mod load;
 mod mix;
 mod pairs;
+mod plot;
 mod process;
 mod progress;
 mod regress;

@@ -1,8 +1,11 @@
 //! How findings look: text for a terminal, JSON for programs and plots, Markdown for `docs/benchmarks.md`.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use super::row::{Finding, Goal, Outcome, Ratio, Row};
+use super::row::{Curve, Finding, Goal, Outcome, Plot, Ratio, Row};
+use crate::error::BenchError;
 
 /// The whole comparison.
 pub struct Report {
@@ -51,6 +54,23 @@ impl Report {
             }
         }
         lines.join("\n")
+    }
+
+    /// One file per row and plot: `depth1-latency.svg`.
+    pub fn draw(&self, folder: &Path) -> Result<(), BenchError> {
+        std::fs::create_dir_all(folder).map_err(BenchError::machine("cannot make the folder of plots"))?;
+        for (row, outcome) in &self.rows {
+            let Outcome::Found(finding) = outcome else { continue };
+            for plot in [Plot::LatencyByPercentile, Plot::ThroughputByDepth] {
+                let curves: Vec<Curve> =
+                    finding.curves.iter().filter(|curve| curve.plot == plot).cloned().collect();
+                if !curves.is_empty() {
+                    let path = folder.join(format!("{}-{}.svg", row.name, plot.file_name()));
+                    crate::plot::write(&path, row.title, &curves)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn summary(&self) -> String {

@@ -117,6 +117,14 @@ impl Plot {
             Plot::ThroughputByDepth => "requests_per_second_by_depth",
         }
     }
+
+    /// As in the name of a drawing.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Plot::LatencyByPercentile => "latency",
+            Plot::ThroughputByDepth => "throughput",
+        }
+    }
 }
 
 #[cfg(test)]

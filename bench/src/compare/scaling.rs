@@ -28,7 +28,7 @@ fn depths(setup: &Setup) -> Result<Outcome, BenchError> {
     let mut contenders = [start(Program::Ringcached)?, start(Program::Memcached)?, start(Program::Floor)?];
     let mut finding = Finding::default();
     let mut points = vec![Vec::new(); contenders.len()];
-    for depth in [1, 2, 4, 8, 16, 32, 64] {
+    for depth in [1, 2, 4, 8, 16, 32, 64, 128] {
         for contender in &mut contenders {
             contender.plan.depth = depth;
         }
