@@ -9,6 +9,7 @@
 pub mod contest;
 mod large;
 mod latency;
+mod misses;
 mod remote;
 pub mod report;
 mod requests;
@@ -23,6 +24,7 @@ use clap::Args;
 
 use crate::error::BenchError;
 use crate::load::length;
+use crate::progress::announce;
 use report::Report;
 use row::Row;
 use setup::{Setup, Site, find_program, program};
@@ -44,6 +46,9 @@ pub struct CompareArgs {
     /// Rounds of each server; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// Folder with the traces that the row about misses replays
+    #[arg(long)]
+    traces: Option<PathBuf>,
     /// Report as JSON
     #[arg(long)]
     json: bool,
@@ -62,9 +67,11 @@ pub fn run(args: &CompareArgs) -> Result<(), BenchError> {
         Some(path) => Some(program(path)?),
         None => find_program(Path::new("redis-server")),
     };
-    let setup = Setup { redis, ..args.site.setup(length(args.seconds)?, args.rounds)? };
+    let traces = args.traces.as_deref().map(folder).transpose()?;
+    let setup = Setup { redis, traces, ..args.site.setup(length(args.seconds)?, args.rounds)? };
     let mut report = Report { servers: setup.versions()?, rows: Vec::new() };
-    for row in rows {
+    for (done, row) in rows.iter().enumerate() {
+        announce(&format!("{} of {}: {}, {}", done + 1, rows.len(), row.name, row.title));
         let outcome = (row.measure)(&setup)?;
         report.rows.push((row, outcome));
     }
@@ -80,13 +87,18 @@ pub fn run(args: &CompareArgs) -> Result<(), BenchError> {
     }
 }
 
+fn folder(path: &Path) -> Result<PathBuf, BenchError> {
+    let missing = || BenchError::Usage(format!("there is no folder {}", path.display()));
+    path.is_dir().then(|| path.to_path_buf()).ok_or_else(missing)
+}
+
 /// Every row, in the order of the report.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
     FAMILIES.iter().copied().flatten()
 }
 
 const FAMILIES: &[&[Row]] =
-    &[requests::ROWS, large::ROWS, latency::ROWS, remote::ROWS, storm::ROWS, scaling::ROWS];
+    &[requests::ROWS, large::ROWS, latency::ROWS, remote::ROWS, misses::ROWS, storm::ROWS, scaling::ROWS];
 
 /// The rows of these names; all for none.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {

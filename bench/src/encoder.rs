@@ -54,7 +54,8 @@ impl Encoder {
     fn with_chooser(workload: &Workload, chooser: KeyChooser, seed: u64, stores: bool) -> Encoder {
         Encoder {
             chooser,
-            random: Random::new(seed + 1),
+            // Neighbouring seeds begin neighbouring sequences, which one more round sets apart.
+            random: Random::new(Random::new(seed).bits()),
             stores,
             version: 1,
             value: vec![b'v'; workload.sizes.largest()],
@@ -380,6 +381,20 @@ mod tests {
         let set =
             |key: usize, bytes: usize| format!("set key:{key:010} 0 0 {bytes}\r\n{}\r\n", "v".repeat(bytes));
         assert_eq!(text, set(0, 0) + &set(1, 9) + &set(2, 10));
+    }
+
+    #[test]
+    fn every_thread_and_every_seed_draws_keys_of_its_own() {
+        let mut seen = std::collections::HashSet::new();
+        for (seed, thread) in [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (2, 1)] {
+            let workload = Workload { keys: u32::MAX, seed, ..workload("delete=1", Protocol::Text, 1) };
+            let mut encoder = Encoder::new(&workload, thread, 3);
+            for _ in 0..10_000 {
+                seen.insert(encoder.chooser.next(&mut encoder.random));
+            }
+        }
+        // Of 60,000 draws from 2^32 some are drawn twice by chance, but hardly ten.
+        assert!(seen.len() > 59_990, "{} different keys", seen.len());
     }
 
     #[test]

@@ -9,7 +9,7 @@
 mod ideal;
 mod inside;
 pub mod requests;
-mod server;
+pub mod server;
 
 use std::path::{Path, PathBuf};
 
@@ -74,15 +74,17 @@ pub struct HitsArgs {
 
 /// What a replay saw, and what the cache held at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Held {
-    gets: u64,
-    misses: u64,
+pub struct Held {
+    /// Gets.
+    pub gets: u64,
+    /// Of them without a value.
+    pub misses: u64,
     /// Sets that were answered with anything but STORED.
-    refused: u64,
+    pub refused: u64,
     /// Keys in the cache.
-    records: u64,
+    pub records: u64,
     /// Of the server's process; 0 inside this one.
-    resident_bytes: u64,
+    pub resident_bytes: u64,
 }
 
 /// One cache's result at one size.
@@ -166,7 +168,8 @@ fn outside(args: &HitsArgs, replay: &Replay, megabytes: u64) -> Result<Vec<Stand
 }
 
 impl Held {
-    fn miss_ratio(&self) -> f64 {
+    /// Misses per get.
+    pub fn miss_ratio(&self) -> f64 {
         self.misses as f64 / self.gets.max(1) as f64
     }
 }

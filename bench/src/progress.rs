@@ -47,5 +47,12 @@ impl Progress {
     }
 }
 
+/// A line above the live one, for those who watch a terminal.
+pub fn announce(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("{text}");
+    }
+}
+
 const REDRAWS_HZ: u8 = 4;
 const TICK: Duration = Duration::from_millis(250);

@@ -188,6 +188,7 @@ fn senseless_comparisons_give_no_result() {
         (["--seconds", "0"], "above 0"),
         (["--rounds", "0"], "rounds"),
         (["--client-cpu", "4096"], "CPU"),
+        (["--traces", "/nonexistent/traces"], "no folder /nonexistent/traces"),
     ] {
         assert_no_result(&[&compare[..], &options].concat(), reason);
     }

@@ -46,6 +46,8 @@ pub struct Setup {
     pub length: Duration,
     /// Rounds of each server; the median counts.
     pub rounds: u32,
+    /// Where the traces lie.
+    pub traces: Option<PathBuf>,
 }
 
 /// A kind of server.
@@ -90,6 +92,7 @@ impl Site {
             client_cpu: self.client_cpu,
             length,
             rounds,
+            traces: None,
         })
     }
 }

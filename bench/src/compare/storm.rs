@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::contest::{Figure, Standing, ratios, table};
 use super::requests::gets;
 use super::row::{Finding, Goal, Outcome, Ratio, Row};
-use super::setup::{Program, Setup};
+use super::setup::{Launch, Program, Setup};
 use crate::child::Server;
 use crate::client::Client;
 use crate::error::BenchError;
@@ -15,7 +15,7 @@ use crate::mix::{Mix, Operation};
 /// The rows of this family.
 pub const ROWS: &[Row] = &[Row {
     name: "storm",
-    title: "SET 100 B of ever new keys, 50 connections, depth 16, -m 1024: empty, then full",
+    title: "SET 100 B of ever new keys, 50 connections, depth 16, -m 512: empty, then full",
     measure: storm,
 }];
 
@@ -30,7 +30,8 @@ fn storm(setup: &Setup) -> Result<Outcome, BenchError> {
     }
     for _ in 0..setup.rounds {
         for (program, pair) in programs.into_iter().zip(standings.chunks_mut(2)) {
-            let server = setup.start(program, &setup.launch())?;
+            let launch = Launch { memory_mib: MEMORY_MIB, ..setup.launch() };
+            let server = setup.start(program, &launch)?;
             let mut plan = sets(setup);
             pair[0].runs.push(round(&server, &plan)?);
             fill(&server, &mut plan)?;
@@ -63,13 +64,13 @@ fn fill(server: &Server, plan: &mut Plan) -> Result<(), BenchError> {
     let mut client = Client::connect(server.target())?;
     let start = Instant::now();
     if client.stat("evictions")? > 0 {
-        return Err(BenchError::Violated(
+        return Err(BenchError::Usage(
             "the cache was full before the load on the empty one ended".to_string(),
         ));
     }
     while client.stat("evictions")? == 0 {
         if start.elapsed() > FILL_TIME_MAX {
-            return Err(BenchError::Violated(format!(
+            return Err(BenchError::Usage(format!(
                 "the server has evicted nothing in {} s of sets",
                 FILL_TIME_MAX.as_secs()
             )));
@@ -87,5 +88,6 @@ fn full_to_empty(pair: &[Standing], goal: Option<Goal>) -> Ratio {
     Ratio { goal, ..ratio }
 }
 
-const EMPTY_LENGTH_MAX: Duration = Duration::from_secs(2);
-const FILL_TIME_MAX: Duration = Duration::from_secs(120);
+const MEMORY_MIB: usize = 512;
+const EMPTY_LENGTH_MAX: Duration = Duration::from_secs(1);
+const FILL_TIME_MAX: Duration = Duration::from_secs(30);
