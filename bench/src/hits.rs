@@ -11,16 +11,16 @@ mod inside;
 pub mod requests;
 pub mod server;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::child::Server;
 use crate::clusters::Cluster;
 use crate::error::BenchError;
 use crate::process::pin_thread;
 use crate::report;
+use crate::servers::{Kind, ServersArgs};
 use ideal::{Lru, S3Fifo};
 use requests::Replay;
 
@@ -45,9 +45,9 @@ pub struct HitsArgs {
     /// Memory of the caches in megabytes (-m)
     #[arg(long, value_delimiter = ',', default_value = "64,128", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     memory: Vec<u64>,
-    /// Threads of the servers (-t)
-    #[arg(long, default_value_t = 2)]
-    threads: u32,
+    /// Threads of the servers (-t), or shards inside this process
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
     /// How much faster than its own time a cluster's requests are replayed; times to live shrink with it, but not below
     /// three seconds
     #[arg(long, default_value_t = 20.0)]
@@ -55,15 +55,8 @@ pub struct HitsArgs {
     /// Only inside this process: the engine without a server, beside ideal caches of 44 bytes per record
     #[arg(long)]
     inside: bool,
-    /// The ringcached to measure; by default the one beside this program
-    #[arg(long)]
-    ringcached: Option<PathBuf>,
-    /// The memcached to measure against
-    #[arg(long, default_value = "memcached")]
-    memcached: PathBuf,
-    /// CPU of the servers
-    #[arg(long, default_value_t = 0)]
-    server_cpu: usize,
+    #[command(flatten)]
+    servers: ServersArgs,
     /// CPU of the client
     #[arg(long, default_value_t = 1)]
     client_cpu: usize,
@@ -112,7 +105,7 @@ pub fn run(args: &HitsArgs) -> Result<(), BenchError> {
         }
         for memory in &args.memory {
             let standings =
-                if args.inside { inside(&replay, *memory) } else { outside(args, &replay, *memory) }?;
+                if args.inside { inside(args, &replay, *memory) } else { outside(args, &replay, *memory) }?;
             let row = Row { replay: replay.name.clone(), memory_megabytes: *memory, standings };
             if !args.json {
                 report::print(&row.text())?;
@@ -141,30 +134,22 @@ fn load_all(args: &HitsArgs) -> Result<Vec<Replay>, BenchError> {
     Ok(replays)
 }
 
-fn inside(replay: &Replay, megabytes: u64) -> Result<Vec<Standing>, BenchError> {
+fn inside(args: &HitsArgs, replay: &Replay, megabytes: u64) -> Result<Vec<Standing>, BenchError> {
     let bytes = megabytes * MEGABYTE;
     Ok(vec![
-        Standing { name: "engine", held: inside::replay_engine(replay, bytes)? },
+        Standing { name: "engine", held: inside::replay_engine(replay, bytes, args.threads)? },
         Standing { name: "ideal LRU", held: inside::replay_ideal(replay, Lru::new(bytes)) },
         Standing { name: "ideal S3-FIFO", held: inside::replay_ideal(replay, S3Fifo::new(bytes)) },
     ])
 }
 
 fn outside(args: &HitsArgs, replay: &Replay, megabytes: u64) -> Result<Vec<Standing>, BenchError> {
-    let own = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
-    let ringcached = args.ringcached.clone().unwrap_or_else(|| own.with_file_name("ringcached"));
     pin_thread(&[args.client_cpu])?;
-    let measure = |name, path: &Path, further: &[&str]| {
-        let (threads, memory) = (args.threads.to_string(), megabytes.to_string());
-        let mut arguments = vec!["-l", "127.0.0.1", "-p", "{port}", "-t", &threads, "-m", &memory];
-        arguments.extend(further);
-        let server = Server::start(path, &arguments, &[args.server_cpu])?;
-        Ok::<_, BenchError>(Standing { name, held: server::replay(&server, replay, args.speed)? })
+    let measure = |kind: Kind| {
+        let server = args.servers.start(kind, args.threads, megabytes)?;
+        Ok(Standing { name: kind.name(), held: server::replay(&server, replay, args.speed)? })
     };
-    Ok(vec![
-        measure("ringcached", &ringcached, &[])?,
-        measure("memcached", &args.memcached, &["-U", "0", "-u", "root"])?,
-    ])
+    Kind::BOTH.into_iter().map(measure).collect()
 }
 
 impl Held {

@@ -14,6 +14,7 @@ mod driver;
 mod encoder;
 mod error;
 mod figures;
+mod fill;
 mod floor;
 mod hits;
 mod idle;
@@ -30,6 +31,7 @@ mod reply;
 mod report;
 mod ring;
 mod schedule;
+mod servers;
 mod sizes;
 mod tally;
 mod target;
@@ -57,6 +59,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Replay traces and compare miss ratios
     Hits(hits::HitsArgs),
+    /// Fill servers and compare how many records they hold
+    Fill(fill::FillArgs),
     /// Check that a connection reads its own writes
     Pairs(pairs::PairsArgs),
     /// Read keys of the worker that serves the connection, or of the other ones, and report the server's CPU time
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Hits(args) => hits::run(&args),
+        Command::Fill(args) => fill::run(&args),
         Command::Pairs(args) => pairs::run(&args),
         Command::Remote(args) => remote::run(&args),
         Command::Idle(args) => idle::run(&args),

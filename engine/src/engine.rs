@@ -8,7 +8,8 @@ use crossbeam_utils::CachePadded;
 use crate::hash::ShardId;
 use crate::index::{IndexShared, table_bytes};
 use crate::limits::{
-    ARENA_BYTES_MAX, BUCKETS_MIN, SHARDS_MAX, SLAB_BYTES_MAX, SLAB_BYTES_MIN, SLABS_PER_SHARD,
+    ARENA_BYTES_MAX, BUCKETS_MIN, SHARDS_MAX, SLAB_BYTES_MAX, SLAB_BYTES_MEDIUM, SLAB_BYTES_MIN,
+    SLABS_PER_SHARD, SLABS_PER_SHARD_MEDIUM,
 };
 use crate::memory::{Arena, PAGE_BYTES, Words};
 use crate::pool::Pool;
@@ -103,7 +104,7 @@ pub(crate) struct Shared {
     pub(crate) slab_bytes: u64,
     /// Records above this many bytes get a run of their own.
     pub(crate) run_bytes_min: u64,
-    /// Bytes of the budget that only the mover may take.
+    /// Bytes of the budget that only the mover may take: a slab for each shard.
     pub(crate) spare_bytes: u64,
     /// Below this much left in the budget the shards make room.
     pub(crate) low_bytes: u64,
@@ -114,6 +115,11 @@ impl Shared {
     /// Up to this size an index table doubles: a part of a shard's memory too small to matter.
     pub(crate) fn small_table_bytes(&self) -> u64 {
         self.pool.limit() / u64::from(self.options.shards) / 128
+    }
+
+    /// What a shard may have of the budget while others are short: an even part.
+    pub(crate) fn share_bytes(&self) -> u64 {
+        self.pool.limit().saturating_sub(self.low_bytes) / u64::from(self.options.shards)
     }
 }
 
@@ -189,8 +195,9 @@ fn slab_bytes(options: &EngineOptions) -> Result<u64, OpenError> {
         let is_fit = bytes.is_power_of_two() && (SLAB_BYTES_MIN..=SLAB_BYTES_MAX).contains(&bytes);
         return is_fit.then_some(u64::from(bytes)).ok_or(OpenError::SlabBytes(bytes));
     }
-    let per_shard = options.memory_bytes / u64::from(options.shards) / SLABS_PER_SHARD;
-    let power = 1u64 << per_shard.max(1).ilog2();
+    let per_shard = options.memory_bytes / u64::from(options.shards);
+    let few = (per_shard / SLABS_PER_SHARD).min(u64::from(SLAB_BYTES_MEDIUM));
+    let power = 1u64 << few.max(per_shard / SLABS_PER_SHARD_MEDIUM).max(1).ilog2();
     Ok(power.clamp(u64::from(SLAB_BYTES_MIN), u64::from(SLAB_BYTES_MAX)))
 }
 
@@ -209,7 +216,7 @@ fn map(options: &EngineOptions, slab_bytes: u64, readers: usize) -> Result<Share
     };
     let shards = (0..options.shards).map(|_| shard()).collect::<Result<Box<[ShardShared]>, OpenError>>()?;
     let pool = Pool::new(&arena, slab_bytes, options.memory_bytes);
-    let spare_bytes = u64::from(options.shards) * 2 * slab_bytes;
+    let spare_bytes = u64::from(options.shards) * slab_bytes;
     Ok(Shared {
         pool,
         turns: Turns::new(readers),
@@ -219,7 +226,7 @@ fn map(options: &EngineOptions, slab_bytes: u64, readers: usize) -> Result<Share
         slab_bytes,
         run_bytes_min: (slab_bytes * PAGE_BYTES).isqrt(),
         spare_bytes,
-        low_bytes: spare_bytes + u64::from(options.shards) * 2 * slab_bytes,
+        low_bytes: 2 * spare_bytes,
         arena,
         options: options.clone(),
     })

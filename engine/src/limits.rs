@@ -23,7 +23,10 @@ pub const LOAD_PER_BUCKET: u64 = 6;
 pub const PROBE_LINES: u64 = 8;
 /// Lines that an insertion looks through for a free place.
 pub const SEARCH_LINES: u64 = 512;
-/// Tables that one index can grow through: doubling from the smallest, then by quarters, to more than memory holds.
+/// Home buckets of the older table for which a growing index takes memory at a time, and gives the older table's back:
+/// whole pages of lines.
+pub const GROWTH_STRIDE: u64 = 1024;
+/// Tables that one index can grow through: doubling from the smallest, then by eighths, to more than memory holds.
 pub const TABLES_MAX: usize = 128;
 /// Smallest slab.
 pub const SLAB_BYTES_MIN: u32 = 4 * 1024;
@@ -31,8 +34,13 @@ pub const SLAB_BYTES_MIN: u32 = 4 * 1024;
 pub const SLAB_BYTES_MAX: u32 = 1024 * 1024;
 /// Slabs that a shard should have at least, while they can still shrink.
 pub const SLABS_PER_SHARD: u64 = 256;
-/// Largest mapping: what the 40 bits of a location reach in steps of 8 bytes.
-pub const ARENA_BYTES_MAX: u64 = 8 << 40;
+/// And how many once they are of the medium size: what a shard holds back from records is counted in slabs.
+pub const SLABS_PER_SHARD_MEDIUM: u64 = 2048;
+/// Size up to which slabs grow before they grow in number: in smaller ones, the ends that the next record does not
+/// fit into are a larger share.
+pub const SLAB_BYTES_MEDIUM: u32 = 128 * 1024;
+/// Largest mapping: what the 40 bits of a location reach in steps of 4 bytes.
+pub const ARENA_BYTES_MAX: u64 = 4 << 40;
 /// How far ahead of this node's clock a received version may be, in milliseconds; a later one would make every
 /// write that follows carry its time.
 pub const VERSION_AHEAD_MILLIS_MAX: u64 = 24 * 3600 * 1000;

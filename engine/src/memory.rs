@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
@@ -85,18 +86,6 @@ impl Arena {
         unsafe { AtomicU32::from_ptr(self.pointer(offset, 4).cast()) }
     }
 
-    /// An atomic double word of a record.
-    ///
-    /// # Safety
-    /// Clauses 1, 2 and 3 (3 without "never written": only through atomics).
-    #[inline]
-    #[allow(clippy::cast_ptr_alignment)]
-    pub(crate) unsafe fn word64(&self, offset: u64) -> &AtomicU64 {
-        debug_assert!(offset.is_multiple_of(8), "clause 2");
-        // SAFETY: the caller grants clauses 1 to 3.
-        unsafe { AtomicU64::from_ptr(self.pointer(offset, 8).cast()) }
-    }
-
     /// Immutable bytes.
     ///
     /// # Safety
@@ -165,6 +154,16 @@ impl Lines {
         // SAFETY: the mapping is page-aligned, zeroed, `count` lines long and lives as long as `self`; zeros are
         // valid atomics, and every access to it goes through them.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.count) }
+    }
+
+    /// Gives the memory of some lines back while they stay readable as zeros; they begin and end with a page. One
+    /// system call.
+    pub(crate) fn decommit_some(&self, lines: Range<usize>) {
+        let (start, bytes) = (lines.start * size_of::<Line>(), lines.len() * size_of::<Line>());
+        assert!(start.is_multiple_of(PAGE_BYTES as usize) && lines.end <= self.count, "clause 1");
+        // SAFETY: as for `decommit`.
+        let given = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) };
+        given.expect("the kernel takes back pages of a private anonymous mapping");
     }
 
     /// Gives the memory back while the lines stay readable as zeros: what a table does once it is outgrown.

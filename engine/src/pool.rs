@@ -93,7 +93,7 @@ impl Pool {
         self.limit().saturating_sub(self.used())
     }
 
-    /// A shard has nothing left to reclaim and needs `bytes`: every shard with more reclaims until they are left.
+    /// A shard has too little to reclaim and needs `bytes`: those with more than their part reclaim until they are left.
     pub(crate) fn ask(&self, bytes: u64) {
         self.demand.fetch_max(bytes, Ordering::Relaxed);
     }

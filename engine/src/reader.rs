@@ -276,7 +276,7 @@ impl<'r> RecordRef<'r> {
         self.view.idle_seconds(now)
     }
 
-    /// Marks an access: fetched, last access, frequency. A relaxed store, skipped when nothing changes.
+    /// Marks an access: fetched, last access, credit. A relaxed store, skipped when nothing changes.
     #[inline]
     pub fn mark_access(&self, now: Seconds) {
         self.view.mark_access(now);

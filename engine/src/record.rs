@@ -8,12 +8,12 @@
 //! +--------+---------+---------+-----------+------+-------+------+------+------+- - - - -+- - - -+-----+-------+
 //! ```
 //!
-//! Little-endian, at a multiple of 8 bytes, padded to one. (a): changed in place through atomics; everything else
+//! Little-endian, at a multiple of 4 bytes, padded to one. (a): changed in place through atomics; everything else
 //! never changes after publication and is what the CRC32C covers. (o): there only when its bit in `kind` is set.
 //!
 //! ```text
-//! access   31 30 | 29 28     | 27      | 26 ........ 0                    token   7 .. 2 | 1     | 0
-//!          zero  | frequency | fetched | last access, seconds mod 2^27            zero   | taken | stale
+//! access   31 .. 28 | 27      | 26 ........ 0                         token   7 .. 2 | 1     | 0
+//!          credit   | fetched | last access, seconds mod 2^27                 zero   | taken | stale
 //! kind     7 .. 6 | 5       | 4         | 3 .. 0
 //!          zero   | has cas | has flags | value 0, tombstone 1, touch 2, flush 3
 //! ```
@@ -38,7 +38,7 @@ pub(crate) use received::{Received, parse};
 /// Bytes before the optional fields.
 pub(crate) const HEADER_BYTES: usize = 28;
 /// Records start at multiples of this.
-pub(crate) const RECORD_ALIGN: usize = 8;
+pub(crate) const RECORD_ALIGN: usize = 4;
 
 const EXPIRY_AT: u64 = 8;
 const ACCESS_AT: u64 = 12;
@@ -53,15 +53,20 @@ const KIND_MASK: u8 = 0x0f;
 
 const ACCESS_SECONDS_MASK: u32 = (1 << 27) - 1;
 const ACCESS_FETCHED: u32 = 1 << 27;
-const ACCESS_FREQUENCY_SHIFT: u32 = 28;
-/// Frequency saturates here (S3-FIFO, Yang et al., SOSP'23, section 4.2: two bits).
-pub(crate) const FREQUENCY_MAX: u32 = 3;
+const ACCESS_CREDIT_SHIFT: u32 = 28;
+/// Credit saturates here: four bits.
+pub(crate) const CREDIT_MAX: u32 = 15;
+/// What a new record begins with.
+pub(crate) const CREDIT_OF_A_STORE: u32 = 1;
+/// What each access earns (docs/decisions/0005-eviction.md).
+pub(crate) const CREDIT_OF_AN_ACCESS: u32 = 2;
 
 pub(crate) const TOKEN_STALE: u8 = 1;
 pub(crate) const TOKEN_TAKEN: u8 = 2;
 
 const _: () = assert!(SHAPE_AT as usize + 4 == HEADER_BYTES);
-const _: () = assert!(ACCESS_FREQUENCY_SHIFT == ACCESS_FETCHED.trailing_zeros() + 1);
+const _: () = assert!(ACCESS_CREDIT_SHIFT == ACCESS_FETCHED.trailing_zeros() + 1);
+const _: () = assert!(CREDIT_MAX == u32::MAX >> ACCESS_CREDIT_SHIFT);
 
 /// What a record says about its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +94,7 @@ impl Kind {
     }
 }
 
-/// Place of a published record in the arena, in units of 8 bytes; 40 bits, never zero.
+/// Place of a published record in the arena, in units of 4 bytes; 40 bits, never zero.
 ///
 /// A `Location` is the proof that [`RecordView::at`] asks for. It is made in two places only: by the owner's slab
 /// when a record is published there, and by a bucket from the word that the owner stored. Whoever holds one
@@ -105,10 +110,9 @@ impl Location {
     /// From the byte offset of a published record.
     #[inline]
     pub(crate) fn from_offset(offset: u64) -> Self {
-        debug_assert!(
-            offset != 0 && offset.is_multiple_of(RECORD_ALIGN as u64) && offset >> (Self::BITS + 3) == 0
-        );
-        Self(offset >> 3)
+        debug_assert!(offset != 0 && offset.is_multiple_of(RECORD_ALIGN as u64));
+        debug_assert!(offset < crate::limits::ARENA_BYTES_MAX);
+        Self(offset / RECORD_ALIGN as u64)
     }
 
     /// From the low bits of an index word that is not empty.
@@ -126,7 +130,7 @@ impl Location {
     /// Byte offset in the arena.
     #[inline]
     pub(crate) fn offset(self) -> u64 {
-        self.0 << 3
+        self.0 * RECORD_ALIGN as u64
     }
 }
 
@@ -137,12 +141,23 @@ pub(crate) fn publish(arena: &Arena, room: Reservation, draft: &Draft<'_>) -> Lo
     Location::from_offset(room.offset)
 }
 
-/// The access word of a record stored at `now`, with a frequency.
+/// The access word of a record stored at `now`.
 #[inline]
-pub(crate) fn access_word(now: Seconds, fetched: bool, frequency: u32) -> u32 {
+pub(crate) fn stored_access(now: Seconds) -> u32 {
+    access_word(now, false, CREDIT_OF_A_STORE)
+}
+
+/// An access word with another credit.
+#[inline]
+pub(crate) fn with_credit(access: u32, credit: u32) -> u32 {
+    access & !(u32::MAX << ACCESS_CREDIT_SHIFT) | credit.min(CREDIT_MAX) << ACCESS_CREDIT_SHIFT
+}
+
+#[inline]
+fn access_word(now: Seconds, fetched: bool, credit: u32) -> u32 {
     (now.0 & ACCESS_SECONDS_MASK)
         | if fetched { ACCESS_FETCHED } else { 0 }
-        | frequency.min(FREQUENCY_MAX) << ACCESS_FREQUENCY_SHIFT
+        | credit.min(CREDIT_MAX) << ACCESS_CREDIT_SHIFT
 }
 
 /// Compares two keys, word by word in place: most are too short to be worth the call of a general comparison.
@@ -181,7 +196,7 @@ impl<'a> RecordView<'a> {
 
     #[inline]
     fn load32(self, at: u64) -> u32 {
-        // SAFETY: the location was published (3), so a whole header lies there (1), 8-aligned (2).
+        // SAFETY: the location was published (3), so a whole header lies there (1), 4-aligned (2).
         unsafe { self.arena.word32(self.offset + at) }.load(Ordering::Relaxed)
     }
 
@@ -193,8 +208,7 @@ impl<'a> RecordView<'a> {
 
     #[inline]
     pub(crate) fn version(self) -> Version {
-        // SAFETY: clauses 1 to 3 hold for a published location.
-        Version(unsafe { self.arena.word64(self.offset) }.load(Ordering::Relaxed))
+        Version(u64::from_le_bytes(self.bytes(0, 8).try_into().expect("eight bytes")))
     }
 
     #[inline]
@@ -224,8 +238,8 @@ impl<'a> RecordView<'a> {
     }
 
     #[inline]
-    pub(crate) fn frequency(self) -> u32 {
-        self.access() >> ACCESS_FREQUENCY_SHIFT & FREQUENCY_MAX
+    pub(crate) fn credit(self) -> u32 {
+        self.access() >> ACCESS_CREDIT_SHIFT
     }
 
     #[inline]
@@ -247,8 +261,7 @@ impl<'a> RecordView<'a> {
     #[inline]
     fn count_access(self, now: Seconds, is_fetched: bool) {
         let before = self.access();
-        let frequency = (before >> ACCESS_FREQUENCY_SHIFT & FREQUENCY_MAX) + 1;
-        let latest = access_word(now, is_fetched, frequency);
+        let latest = access_word(now, is_fetched, (before >> ACCESS_CREDIT_SHIFT) + CREDIT_OF_AN_ACCESS);
         if latest != before {
             self.store32(ACCESS_AT, latest);
         }
@@ -293,7 +306,7 @@ impl<'a> RecordView<'a> {
 
     #[inline]
     fn bytes(self, at: usize, len: usize) -> &'a [u8] {
-        // SAFETY: the callers stay inside the record's shape (1), past the mutable header (3).
+        // SAFETY: the callers stay inside the record's shape (1) and off its mutable words (3).
         unsafe { self.arena.published(self.offset + at as u64, len) }
     }
 

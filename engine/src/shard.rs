@@ -12,6 +12,7 @@
 mod append;
 mod arithmetic;
 mod delete;
+mod price;
 mod reclaim;
 mod store;
 mod touch;
@@ -28,6 +29,7 @@ use crate::index::{Index, Place};
 use crate::pool::SlabNumber;
 use crate::reader::{Life, life};
 use crate::record::{Kind, Location, RecordView};
+use crate::shard::price::Prices;
 use crate::shard::reclaim::Job;
 use crate::slab::{SlabId, Slabs};
 use crate::time::{Now, Seconds};
@@ -57,6 +59,8 @@ pub(crate) struct Owner {
     flush_at: Option<Seconds>,
     /// The slab that is being swept, cleaned or evicted.
     job: Option<Job>,
+    /// What records pay to stay.
+    prices: Prices,
     /// Where the search for expired slabs goes on in the book.
     sweep_at: usize,
     /// The second in which that search began.
@@ -81,6 +85,7 @@ impl Shard {
             clock: VersionClock::new(shared.options.node),
             flush_at: None,
             job: None,
+            prices: Prices::default(),
             sweep_at: 0,
             swept: Seconds(0),
             waiting: VecDeque::new(),

@@ -275,7 +275,7 @@ fn the_living_at_three_quarters_survive_random_overwrites_of_ten_times_the_memor
     for value_bytes in [100usize, 1000, 40_000] {
         let options = EngineOptions { memory_bytes: 16 << 20, ..EngineOptions::default() };
         let mut pair = Pair::open(&options);
-        let footprint = (28 + 12 + value_bytes).next_multiple_of(8) as u64;
+        let footprint = (28 + 12 + value_bytes).next_multiple_of(4) as u64;
         let keys = options.memory_bytes * 3 / 4 / footprint;
         let mut random = Random(7);
         let mut versions = vec![0u8; keys as usize];

@@ -10,22 +10,21 @@ use crate::hits::Held;
 use crate::hits::ideal::Ideal;
 use crate::hits::requests::{Action, Replay, Request};
 
-/// Replays against the engine with one shard.
-pub fn replay_engine(replay: &Replay, memory_bytes: u64) -> Result<Held, BenchError> {
-    let options = EngineOptions { memory_bytes, ..EngineOptions::default() };
-    let (engine, mut shards) =
+/// Replays against the engine.
+pub fn replay_engine(replay: &Replay, memory_bytes: u64, shards: u16) -> Result<Held, BenchError> {
+    let options = EngineOptions { memory_bytes, shards, ..EngineOptions::default() };
+    let (engine, shards) =
         Engine::open(&options, 1).map_err(|error| BenchError::Usage(format!("the engine: {error}")))?;
-    let mut node = Node { reader: engine.reader(), shard: shards.remove(0), key: Vec::new() };
+    let mut node = Node { reader: engine.reader(), shards, key: Vec::new() };
     let mut held = Held::default();
     for (at, request) in replay.requests.iter().enumerate() {
         let now = now(replay, at);
         node.request(replay, request, now, &mut held);
         if at % REQUESTS_PER_TURN == 0 {
-            node.shard.maintain(now);
-            node.reader.end_turn();
+            node.end_turn(now);
         }
     }
-    held.records = engine.stats(node.shard.id()).items;
+    held.records = node.shards.iter().map(|shard| engine.stats(shard.id()).items).sum();
     Ok(held)
 }
 
@@ -58,7 +57,7 @@ pub fn replay_ideal(replay: &Replay, mut cache: impl Ideal) -> Held {
 /// The engine, used as a worker uses it.
 struct Node {
     reader: Reader,
-    shard: Shard,
+    shards: Vec<Shard>,
     key: Vec<u8>,
 }
 
@@ -91,13 +90,20 @@ impl Node {
         self.apply(hash, Op::Store(Store::set(value, 0, expiry)), now, held);
     }
 
+    fn end_turn(&mut self, now: Now) {
+        for shard in &mut self.shards {
+            shard.maintain(now);
+        }
+        self.reader.end_turn();
+    }
+
     /// As the worker does it: a turn ends before memory that waits for readers runs short.
     fn apply(&mut self, hash: KeyHash, op: Op<'_>, now: Now, held: &mut Held) {
-        if self.shard.turn_budget() < VALUE.len() as u64 {
-            self.reader.end_turn();
-            self.shard.maintain(now);
+        let owner = usize::from(hash.shard(self.shards.len() as u16).0);
+        if self.shards[owner].turn_budget() < VALUE.len() as u64 {
+            self.end_turn(now);
         }
-        let outcome = self.shard.apply(&Write { hash, key: &self.key, op }, now);
+        let outcome = self.shards[owner].apply(&Write { hash, key: &self.key, op }, now);
         held.refused += u64::from(outcome.status == ringcache_engine::Status::NoMemory);
     }
 }
@@ -132,7 +138,7 @@ mod tests {
         let (keys, _) = replay.footprint();
         let memory = 64 << 20;
         for held in [
-            replay_engine(&replay, memory).unwrap(),
+            replay_engine(&replay, memory, 2).unwrap(),
             replay_ideal(&replay, Lru::new(memory)),
             replay_ideal(&replay, S3Fifo::new(memory)),
         ] {
@@ -144,7 +150,7 @@ mod tests {
     fn expired_records_miss() {
         let mut replay = Replay::from_cluster(Cluster::find(35).unwrap(), 1, 3060 * 200);
         replay.requests.iter_mut().for_each(|request| request.action = Action::Get);
-        let misses = replay_engine(&replay, 64 << 20).unwrap().misses;
+        let misses = replay_engine(&replay, 64 << 20, 1).unwrap().misses;
         assert_eq!(misses, 4, "200 seconds of one key that lives for 60");
         assert_eq!(replay_ideal(&replay, Lru::new(64 << 20)).misses, 4);
     }

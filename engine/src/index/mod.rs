@@ -14,7 +14,8 @@
 //! The owner copies a home's keys, then raises `moved`, then clears the old places. A reader that missed in the
 //! older table looks at `moved` again: a place is cleared only after `moved` was raised, and both are
 //! release/acquire, so whoever sees the cleared place sees the raised count too and looks in the current table.
-//! docs/decisions/0001-index.md tells why it grows by quarters.
+//! The older table's memory goes back while keys move, so that growth needs little more than the difference of the two.
+//! docs/decisions/0001-index.md tells why it grows by eighths.
 
 mod bucket;
 mod table;
@@ -24,7 +25,7 @@ use std::sync::OnceLock;
 use crate::hash::{KeyHash, Order, Slot, slot_of_tag};
 use crate::index::bucket::{BUCKET_SLOTS, Bucket};
 use crate::index::table::{ALL_MOVED, Table};
-use crate::limits::{BUCKETS_MIN, LOAD_PER_BUCKET, PROBE_LINES, TABLES_MAX};
+use crate::limits::{BUCKETS_MIN, GROWTH_STRIDE, LOAD_PER_BUCKET, PROBE_LINES, TABLES_MAX};
 use crate::memory::{Line, prefetch};
 use crate::record::Location;
 use crate::sync::{AtomicU32, Ordering};
@@ -127,8 +128,12 @@ pub(crate) struct Place {
 /// The owner's side. It does not hold the shared part; the shard passes it in.
 pub(crate) struct Index {
     keys: u64,
-    /// Bytes of all tables that are in use.
+    /// Bytes of all lines that are in use.
     bytes: u64,
+    /// Homes of the older table for which the current one has been granted memory.
+    granted: u64,
+    /// Lines of the older table whose memory has been given back.
+    released: u64,
 }
 
 /// Why the index could not take a key.
@@ -137,7 +142,7 @@ pub(crate) struct Full;
 
 impl Index {
     pub(crate) fn new() -> Self {
-        Self { keys: 0, bytes: table_bytes(BUCKETS_MIN) }
+        Self { keys: 0, bytes: table_bytes(BUCKETS_MIN), granted: 0, released: 0 }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -224,43 +229,74 @@ impl Index {
         table.bucket(home).take_ghost(hash)
     }
 
-    /// Bytes that the next larger table would take; `None` while the index grows, or at its last size.
-    pub(crate) fn larger_table_bytes(&self, shared: &IndexShared, small_bytes: u64) -> Option<u64> {
-        let (number, table) = shared.current();
-        let can_grow = table.moved.load(Ordering::Relaxed) == ALL_MOVED && (number as usize) + 1 < TABLES_MAX;
-        can_grow.then(|| table_bytes(next_size(table.buckets, small_bytes)))
+    /// Whether a larger table can be made: not while the index grows, nor at its last size.
+    pub(crate) fn can_grow(&self, shared: &IndexShared) -> bool {
+        !self.is_growing(shared) && (shared.current().0 as usize) + 1 < TABLES_MAX
     }
 
-    /// The same when the load asks for it.
-    pub(crate) fn wants_bytes(&self, shared: &IndexShared, small_bytes: u64) -> Option<u64> {
-        let is_due = self.keys > shared.current().1.buckets * LOAD_PER_BUCKET;
-        self.larger_table_bytes(shared, small_bytes).filter(|_| is_due)
+    /// Whether the load asks for a larger table, and there can be one.
+    pub(crate) fn wants_growth(&self, shared: &IndexShared) -> bool {
+        self.keys > shared.current().1.buckets * LOAD_PER_BUCKET && self.can_grow(shared)
     }
 
-    /// Bytes of the table that will be wanted next, once the load is near; nothing while the index grows.
-    pub(crate) fn next_table_bytes(&self, shared: &IndexShared, small_bytes: u64) -> u64 {
+    /// The most that the index will take beyond what it has, when its load is near the next growth or it grows.
+    pub(crate) fn bytes_to_come(&self, shared: &IndexShared, small_bytes: u64) -> u64 {
         let (_, table) = shared.current();
         let is_near = self.keys > table.buckets * (LOAD_PER_BUCKET - 1);
-        if !is_near || self.is_growing(shared) {
-            return 0;
-        }
-        table_bytes(next_size(table.buckets, small_bytes))
+        let buckets = match self.is_growing(shared) {
+            true => table.buckets,
+            false if is_near => next_size(table.buckets, small_bytes),
+            false => return 0,
+        };
+        (table_bytes(buckets) + 2 * table_bytes(GROWTH_STRIDE)).saturating_sub(self.bytes)
     }
 
-    /// Makes the next larger table, whose memory the caller has set aside.
+    /// Makes the next larger table. It takes no memory before it is granted some.
     pub(crate) fn start_growth(&mut self, shared: &IndexShared, small_bytes: u64) -> std::io::Result<()> {
         let (number, table) = shared.current();
-        let buckets = next_size(table.buckets, small_bytes);
-        let larger = Table::zeroed(buckets, 0)?;
+        let larger = Table::zeroed(next_size(table.buckets, small_bytes), 0)?;
         assert!(shared.tables[number as usize + 1].set(larger).is_ok(), "a table is made once");
+        (self.granted, self.released) = (0, 0);
         shared.current.store(number + 1, Ordering::Release);
-        self.bytes += table_bytes(buckets);
         Ok(())
+    }
+
+    /// Bytes that a growing index must be granted before it can go on; zero while it can.
+    pub(crate) fn lacks_bytes(&self, shared: &IndexShared) -> u64 {
+        let (number, table) = shared.current();
+        if table.moved.load(Ordering::Relaxed) != self.granted || !self.is_growing(shared) {
+            return 0;
+        }
+        let older = shared.table(number - 1).buckets;
+        let bytes_for = |homes: u64| table_bytes(table.buckets) * homes.min(older) / older;
+        bytes_for(self.granted + GROWTH_STRIDE) - bytes_for(self.granted)
+    }
+
+    /// Takes note that the caller has set aside what [`Index::lacks_bytes`] said.
+    pub(crate) fn grant(&mut self, shared: &IndexShared) {
+        self.bytes += self.lacks_bytes(shared);
+        self.granted += GROWTH_STRIDE;
+    }
+
+    /// Gives back the memory of lines of the older table that no key is at home in any more, some pages at a time, and
+    /// returns their bytes. Readers that are still there find zeros, as they find cleared places; see `grow`.
+    pub(crate) fn release_moved(&mut self, shared: &IndexShared) -> u64 {
+        let (number, table) = shared.current();
+        let moved = table.moved.load(Ordering::Relaxed);
+        if moved == ALL_MOVED || moved < self.released + GROWTH_STRIDE {
+            return 0;
+        }
+        let lines = self.released..self.released + GROWTH_STRIDE;
+        self.released = lines.end;
+        shared.table(number - 1).lines.decommit_some(lines.start as usize..lines.end as usize);
+        let bytes = GROWTH_STRIDE * size_of::<Line>() as u64;
+        self.bytes -= bytes;
+        bytes
     }
 
     /// Moves up to `homes` home buckets to the current table. `read` tells the hash of the key at a location, after
     /// `expect` announced it. Returns the bytes of the older table when that was the last of it: the caller retires
-    /// it and later calls `release_older`. A key that finds no place goes to `lost`.
+    /// it and later calls `release_older`. A key that finds no place goes to `lost`. Stops where `lacks_bytes` says so.
     pub(crate) fn grow(
         &mut self,
         shared: &IndexShared,
@@ -275,7 +311,7 @@ impl Index {
             return None;
         }
         let older = shared.table(number - 1);
-        let to = (from + homes).min(older.buckets);
+        let to = (from + homes).min(older.buckets).min(self.granted);
         for home in from..to {
             (0..BUCKET_SLOTS).filter_map(|place| older.bucket(home).location(place)).for_each(&expect);
         }
@@ -286,7 +322,7 @@ impl Index {
             return None;
         }
         table.moved.store(ALL_MOVED, Ordering::Release);
-        let bytes = table_bytes(older.buckets);
+        let bytes = table_bytes(older.buckets) - self.released * size_of::<Line>() as u64;
         self.bytes -= bytes;
         Some(bytes)
     }
@@ -389,7 +425,7 @@ pub(crate) fn table_bytes(buckets: u64) -> u64 {
     (buckets + PROBE_LINES) * size_of::<Line>() as u64
 }
 
-/// A small table doubles; a large one grows by a quarter, so that little of it stands empty.
+/// A small table doubles; a large one grows by an eighth, so that little of it stands empty.
 fn next_size(buckets: u64, small_bytes: u64) -> u64 {
-    if table_bytes(buckets) < small_bytes { buckets * 2 } else { buckets + buckets / 4 }
+    if table_bytes(buckets) < small_bytes { buckets * 2 } else { buckets + buckets / 8 }
 }

@@ -7,7 +7,7 @@ use crate::expiry::ttl_class;
 use crate::hash::KeyHash;
 use crate::index::Place;
 use crate::memory::Reservation;
-use crate::record::{Draft, Kind, Location, RecordView, access_word, publish};
+use crate::record::{Draft, Kind, Location, RecordView, publish, stored_access, with_credit};
 use crate::shard::{Owner, Waiting};
 use crate::slab::{Queue, SlabId, State};
 use crate::time::{Expiry, Now, Seconds};
@@ -15,7 +15,7 @@ use crate::time::{Expiry, Now, Seconds};
 /// Shards with fewer slabs than this fold the classes of time to live.
 const SLABS_FOR_ALL_CLASSES: u64 = 512;
 /// Home buckets that each insertion moves while the index grows: more than insertions can fill.
-const GROW_HOMES_PER_INSERT: u64 = 2;
+const GROW_HOMES_PER_INSERT: u64 = 4;
 
 /// And how many when keys crowd in one place.
 const GROW_HOMES_WHEN_CROWDED: u64 = 1024;
@@ -45,6 +45,7 @@ impl Owner {
         now: Now,
     ) -> Result<Location, NoMemory> {
         let present = self.find(shared, hash, draft.key);
+        let draft = &Draft { access: self.inherit_credit(shared, draft, present), ..*draft };
         let queue = self.queue_for(shared, hash, present);
         let location = self
             .append(shared, draft, queue, now.seconds, shared.spare_bytes)
@@ -66,6 +67,12 @@ impl Owner {
         Ok(location)
     }
 
+    /// An overwrite keeps the credit that its key has earned.
+    fn inherit_credit(&self, shared: &Shared, draft: &Draft<'_>, present: Option<Place>) -> u32 {
+        let earned = present.map(|place| RecordView::at(&shared.arena, place.location).credit());
+        earned.map_or(draft.access, |credit| with_credit(draft.access, credit))
+    }
+
     /// A key that was evicted lately, or that is in the main queue already, belongs there (S3-FIFO, section 4.2).
     fn queue_for(&self, shared: &Shared, hash: KeyHash, present: Option<Place>) -> Queue {
         match present {
@@ -80,9 +87,11 @@ impl Owner {
         let read = |location| RecordView::at(arena, location).hash();
         while self.index.insert(&self.part(shared).index, hash, location, read).is_err() {
             // Keys crowd here, as when a copy comes in bucket order: a larger table, at once.
-            if self.index.is_growing(&self.part(shared).index) || self.start_growth(shared) {
-                self.grow_index(shared, GROW_HOMES_WHEN_CROWDED);
-            } else if shared.options.evictions {
+            let is_growing = self.index.is_growing(&self.part(shared).index) || self.start_growth(shared);
+            if is_growing && self.grow_index(shared, GROW_HOMES_WHEN_CROWDED) {
+                continue;
+            }
+            if shared.options.evictions {
                 let victim = self.index.neighbour(&self.part(shared).index, hash);
                 self.evict(shared, victim.expect("a full run of lines begins with a full line"));
             } else {
@@ -156,7 +165,7 @@ impl Owner {
         if shared.options.evictions {
             return 0;
         }
-        self.index.next_table_bytes(&self.part(shared).index, shared.small_table_bytes())
+        self.index.bytes_to_come(&self.part(shared).index, shared.small_table_bytes())
     }
 
     /// Appends a record to the open slab of its queue and class, or as a run. `spare` bytes stay behind.
@@ -219,7 +228,7 @@ impl Owner {
         let draft = Draft {
             version: self.clock.next(now.unix_millis),
             expiry: Expiry::at(Seconds(now.seconds.0 + crate::limits::TOMBSTONE_SECONDS)),
-            access: access_word(now.seconds, false, 0),
+            access: stored_access(now.seconds),
             token: 0,
             kind,
             flags: 0,
@@ -321,29 +330,20 @@ impl Owner {
         true
     }
 
-    /// Takes memory for the next table, if there is some.
+    /// Begins with the next larger table, if there can be one.
     fn start_growth(&mut self, shared: &Shared) -> bool {
-        let (index, small_bytes) = (&self.part(shared).index, shared.small_table_bytes());
-        let Some(bytes) = self.index.larger_table_bytes(index, small_bytes) else { return false };
-        if !shared.pool.take_table(&shared.arena, bytes) {
-            return false;
-        }
-        if self.index.start_growth(index, small_bytes).is_err() {
-            shared.pool.retire_table(bytes);
-            shared.pool.recycle_table(bytes);
-            return false;
-        }
-        true
+        let index = &self.part(shared).index;
+        self.index.can_grow(index) && self.index.start_growth(index, shared.small_table_bytes()).is_ok()
     }
 
-    /// Moves some home buckets; starts a larger table when the load asks for one and memory allows. True while
-    /// more is to be moved.
+    /// Moves some home buckets; starts a larger table when the load asks for one. False when nothing is to be moved, or
+    /// memory for the next part of the table must be found first.
     pub(super) fn grow_index(&mut self, shared: &Shared, homes: u64) -> bool {
         let part = self.part(shared);
-        if self.index.wants_bytes(&part.index, shared.small_table_bytes()).is_some() {
+        if self.index.wants_growth(&part.index) {
             self.start_growth(shared);
         }
-        if !self.index.is_growing(&part.index) {
+        if !self.index.is_growing(&part.index) || !self.grant_growth(shared) {
             return false;
         }
         let arena = &shared.arena;
@@ -355,9 +355,27 @@ impl Owner {
             part.counters.evictions.add(1);
             self.bury(shared, location);
         }
-        let Some(bytes) = outgrown else { return true };
-        shared.pool.retire_table(bytes);
-        self.waiting.push_back((shared.turns.retire(), Waiting::OlderTable(bytes)));
-        false
+        let released = self.index.release_moved(&part.index);
+        shared.pool.retire_table(released);
+        shared.pool.recycle_table(released);
+        if let Some(bytes) = outgrown {
+            shared.pool.retire_table(bytes);
+            self.waiting.push_back((shared.turns.retire(), Waiting::OlderTable(bytes)));
+        }
+        true
+    }
+
+    /// Takes memory for the next part of a growing table, where it has come to the end of what it has.
+    fn grant_growth(&mut self, shared: &Shared) -> bool {
+        let index = &self.part(shared).index;
+        let bytes = self.index.lacks_bytes(index);
+        if bytes == 0 {
+            return true;
+        }
+        let is_granted = shared.pool.take_table(&shared.arena, bytes);
+        if is_granted {
+            self.index.grant(index);
+        }
+        is_granted
     }
 }

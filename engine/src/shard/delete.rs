@@ -2,7 +2,7 @@
 
 use crate::engine::Shared;
 use crate::index::Place;
-use crate::record::{Draft, Kind, RecordView, TOKEN_STALE, access_word};
+use crate::record::{Draft, Kind, RecordView, TOKEN_STALE, stored_access};
 use crate::shard::Owner;
 use crate::time::{Expiry, Now, Seconds};
 use crate::write::{Delete, Outcome, Status, Write};
@@ -45,7 +45,7 @@ impl Owner {
         let tombstone = Draft {
             version: crate::version::Version::ZERO,
             expiry,
-            access: access_word(now.seconds, false, 0),
+            access: stored_access(now.seconds),
             token: 0,
             kind: Kind::Tombstone,
             flags: 0,

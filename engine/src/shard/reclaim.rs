@@ -2,16 +2,16 @@
 //!
 //! Which slab, in this order: one whose records are all over; one that is mostly dead (its living are copied
 //! forward); the oldest of the small queue while that holds more than its share, else the oldest of the main
-//! queue (S3-FIFO). Runs of one large record change their queue without being copied.
+//! queue, as in S3-FIFO. What stays of it, `price` says. Runs of one large record change their queue without being copied.
 
 use crate::engine::Shared;
 use crate::expiry::ExpirySpan;
 use crate::index::Place;
 use crate::reader::{Life, life};
-use crate::record::{Kind, Location, RecordView, access_word};
+use crate::record::{Kind, Location, RecordView, with_credit};
 use crate::shard::Owner;
 use crate::slab::{Queue, SlabId, State};
-use crate::time::{Expiry, Now, Seconds};
+use crate::time::{Expiry, Now};
 
 /// Share of a slab that copying its living must give back to be worth it.
 const CLEAN_PERCENT_MIN: u64 = 15;
@@ -19,8 +19,8 @@ const CLEAN_PERCENT_MIN: u64 = 15;
 const CLEAN_PERCENT_MIN_NO_EVICTIONS: u64 = 2;
 /// Share of the small queue.
 const SMALL_PERCENT: u64 = 10;
-/// Accesses that move a record from the small queue to the main one.
-const PROMOTE_FREQUENCY: u32 = 1;
+/// Slabs that a shard lacks at its part of the memory when it waits for others to give some back.
+const POOR_SLABS: u64 = 2;
 /// Records that one write helps to reclaim while memory is short.
 const RECORDS_PER_WRITE: usize = 16;
 /// Records that one call in the background reclaims.
@@ -37,7 +37,7 @@ enum Purpose {
     Sweep,
     /// Copy the living forward.
     Clean,
-    /// Decide about the living by their frequency.
+    /// Keep of the living what can pay for its bytes.
     Evict,
 }
 
@@ -50,15 +50,27 @@ pub(crate) struct Job {
     offset: u64,
     /// Span of what stays, for a sweep.
     stays: ExpirySpan,
+    /// Bytes that an eviction kept.
+    kept: u64,
 }
 
 impl Owner {
-    /// A write's share of the work while memory is short.
+    /// A write's share of the work while memory is short. A shard that has less than its part of the memory leaves
+    /// the work to those that have more: else the one that misses and writes most would evict most, and stay poor.
     #[inline]
     pub(super) fn reclaim_for_write(&mut self, shared: &Shared, now: Now) {
-        if self.is_short(shared) {
+        if !self.is_short(shared) {
+            return;
+        }
+        if self.bytes_held() + POOR_SLABS * shared.slab_bytes < shared.share_bytes() {
+            shared.pool.ask(shared.low_bytes + shared.slab_bytes);
+        } else {
             self.reclaim(shared, now, RECORDS_PER_WRITE, false);
         }
+    }
+
+    fn bytes_held(&self) -> u64 {
+        self.slabs.committed() + self.index.bytes()
     }
 
     /// The background's share. True when more is to be done at once.
@@ -76,9 +88,9 @@ impl Owner {
     }
 
     fn is_short(&self, shared: &Shared) -> bool {
-        let wanted =
-            self.index.wants_bytes(&self.part(shared).index, shared.small_table_bytes()).unwrap_or(0);
-        shared.pool.left() < (shared.low_bytes + wanted).max(shared.pool.demand())
+        let own = shared.low_bytes + self.index.lacks_bytes(&self.part(shared).index);
+        let is_rich = self.bytes_held() > shared.share_bytes();
+        shared.pool.left() < if is_rich { own.max(shared.pool.demand()) } else { own }
     }
 
     /// Works on the current job, or finds one. False when there is nothing to reclaim. With `force` even records
@@ -229,32 +241,16 @@ impl Owner {
         }
     }
 
-    /// S3-FIFO's decision at the end of a queue.
+    /// The decision at the end of a queue: a record stays, in the main queue, if its credit pays for its bytes.
     fn evict_or_keep(&mut self, shared: &Shared, place: Place, now: Now, force: bool) {
         let view = RecordView::at(&shared.arena, place.location);
-        let queue = self.slabs.get(self.slab_of(shared, place.location)).queue;
-        let frequency = view.frequency();
-        let seconds = Seconds(now.seconds.0 - view.idle_seconds(now.seconds).min(now.seconds.0));
-        match queue {
-            _ if force => self.evict_record(shared, place, now),
-            Queue::Small if frequency >= PROMOTE_FREQUENCY => {
-                self.carry(shared, place, Queue::Main, access_word(seconds, view.fetched(), 0), now);
-            }
-            Queue::Main if frequency > 0 => {
-                self.carry(
-                    shared,
-                    place,
-                    Queue::Main,
-                    access_word(seconds, view.fetched(), frequency - 1),
-                    now,
-                );
-            }
-            Queue::Small => {
-                self.index.remember_ghost(&self.part(shared).index, view.hash());
-                self.evict_record(shared, place, now);
-            }
-            Queue::Main => self.evict_record(shared, place, now),
+        let price = self.prices.price(view.total() as u64);
+        if !force && let Some(left) = self.prices.pay(view.credit(), price) {
+            self.job.as_mut().expect("a record is decided about inside a job").kept += view.total() as u64;
+            return self.carry(shared, place, Queue::Main, with_credit(view.access(), left), now);
         }
+        self.index.remember_ghost(&self.part(shared).index, view.hash());
+        self.evict_record(shared, place, now);
     }
 
     fn evict_record(&mut self, shared: &Shared, place: Place, now: Now) {
@@ -300,6 +296,9 @@ impl Owner {
         if job.purpose == Purpose::Sweep {
             slab.expiry = job.stays;
         }
+        if job.purpose == Purpose::Evict {
+            self.prices.end_walk(job.kept, slab.filled);
+        }
         if slab.live == 0 && job.purpose == Purpose::Clean {
             self.part(shared).counters.slabs_cleaned.add(1);
         }
@@ -309,6 +308,6 @@ impl Owner {
 
 impl Job {
     fn new(id: SlabId, purpose: Purpose) -> Self {
-        Self { id, purpose, offset: 0, stays: ExpirySpan::EMPTY }
+        Self { id, purpose, offset: 0, stays: ExpirySpan::EMPTY, kept: 0 }
     }
 }

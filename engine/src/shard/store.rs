@@ -3,7 +3,7 @@
 use crate::engine::Shared;
 use crate::index::Place;
 use crate::limits::{ITEM_FIXED_BYTES, ITEM_FLAGS_BYTES};
-use crate::record::{Draft, Kind, RecordView, TOKEN_STALE, TOKEN_TAKEN, access_word};
+use crate::record::{Draft, Kind, RECORD_ALIGN, RecordView, TOKEN_STALE, TOKEN_TAKEN, stored_access};
 use crate::shard::Owner;
 use crate::time::{Expiry, Now};
 use crate::write::{Outcome, Status, Store, StoreMode, Write};
@@ -78,7 +78,7 @@ impl Owner {
             self.part(shared).counters.too_large.add(1);
             return Outcome::bare(Status::TooLarge);
         }
-        let room = view.total() + store.value.len() + 8;
+        let room = view.total() + store.value.len() + RECORD_ALIGN;
         if !self.make_room(shared, room, expiry, now) {
             return self.no_memory(shared);
         }
@@ -167,7 +167,7 @@ pub(super) fn draft<'a>(write: &Write<'a>, store: &Store<'a>, now: Now) -> Draft
     Draft {
         version: crate::version::Version::ZERO,
         expiry: store.expiry,
-        access: access_word(now.seconds, false, 0),
+        access: stored_access(now.seconds),
         token: 0,
         kind: Kind::Value,
         flags: store.flags,
