@@ -16,12 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ringcache_engine::{Now, Reader, Shard, ShardId};
+use ringcache_engine::{KeyHash, Now, Reader, Shard, ShardId};
 
-use crate::driver::{Completion, Driver, Refusal, Wait};
+use crate::driver::{Completion, Driver, Received, Refusal, Wait};
 use crate::limits::{MESH_QUEUE_MESSAGES, TURN_BUDGET_LOW};
 use crate::mesh::{Doors, Inbox, MeshEnd, Message, Outbox, Ticket};
 use crate::node::Node;
+use crate::protocol::line;
 use crate::reach::Reach;
 use crate::stats::Counters;
 use crate::sys;
@@ -31,6 +32,10 @@ use spin::Spin;
 
 /// How long answers in flight may take once the node stops.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+/// How many completions ahead the bucket of a read is announced.
+const ANNOUNCED_BUCKET: usize = 8;
+/// And its record.
+const ANNOUNCED_RECORD: usize = 4;
 /// How often a busy worker lets glommio's other tasks run.
 const YIELD_EVERY: Duration = Duration::from_millis(1);
 
@@ -174,7 +179,11 @@ impl Worker {
     }
 
     fn handle_completions(&mut self) {
+        (0..ANNOUNCED_BUCKET).for_each(|place| self.announce_bucket(place));
+        (0..ANNOUNCED_RECORD).for_each(|place| self.announce_record(place));
         while let Some(completion) = self.completions.pop_front() {
+            self.announce_bucket(ANNOUNCED_BUCKET - 1);
+            self.announce_record(ANNOUNCED_RECORD - 1);
             match completion {
                 Completion::Received { ticket, received, more } => {
                     self.handle_received(ticket, received, more)
@@ -190,6 +199,34 @@ impl Worker {
             if self.is_short_of_memory() {
                 break;
             }
+        }
+    }
+
+    /// Starts loading the bucket that the completion at `place` asks for first. Within a session the cache misses of
+    /// many reads overlap; where each connection has sent only one, they overlap by this.
+    #[inline]
+    fn announce_bucket(&self, place: usize) {
+        if let Some(hash) = self.first_read(place) {
+            self.local.reader.approach(hash);
+        }
+    }
+
+    /// And the record, once the bucket is there.
+    #[inline]
+    fn announce_record(&self, place: usize) {
+        if let Some(hash) = self.first_read(place) {
+            self.local.reader.candidate(self.local.reader.approach(hash), hash);
+        }
+    }
+
+    /// The first key that the completion at `place` reads, as far as that is seen at a glance.
+    #[inline]
+    fn first_read(&self, place: usize) -> Option<KeyHash> {
+        match self.completions.get(place)? {
+            Completion::Received { received: Received::Bytes(chunk), .. } => {
+                line::first_read(self.driver.bytes(chunk)).map(KeyHash::of)
+            }
+            _ => None,
         }
     }
 
