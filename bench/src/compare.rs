@@ -9,6 +9,7 @@
 pub mod contest;
 mod large;
 mod latency;
+mod memory;
 mod misses;
 mod remote;
 pub mod report;
@@ -97,8 +98,16 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
     FAMILIES.iter().copied().flatten()
 }
 
-const FAMILIES: &[&[Row]] =
-    &[requests::ROWS, large::ROWS, latency::ROWS, remote::ROWS, misses::ROWS, storm::ROWS, scaling::ROWS];
+const FAMILIES: &[&[Row]] = &[
+    requests::ROWS,
+    large::ROWS,
+    latency::ROWS,
+    remote::ROWS,
+    memory::ROWS,
+    misses::ROWS,
+    storm::ROWS,
+    scaling::ROWS,
+];
 
 /// The rows of these names; all for none.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {
