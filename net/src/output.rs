@@ -49,7 +49,8 @@ impl Output {
     /// one output have to be taken in order.
     pub fn take(&mut self, other: &mut Output, range: Range<usize>) {
         let base = self.bytes.len();
-        while other.pinned.front().is_some_and(|pinned| pinned.at < range.end) {
+        // A value at the very end belongs to this part: its header stands before it, and never the next part's.
+        while other.pinned.front().is_some_and(|pinned| pinned.at <= range.end) {
             let pinned = other.pinned.pop_front().expect("looked at just before");
             let value_bytes = pinned.value.bytes().len();
             other.pinned_bytes -= value_bytes;

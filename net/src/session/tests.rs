@@ -22,6 +22,7 @@ mod admin;
 mod auth;
 mod bad_frames;
 mod binary;
+mod binary_model;
 mod dumps;
 mod errors;
 /// Writes and reads frames; the end-to-end tests do it with the same code.

@@ -385,6 +385,24 @@ fn large_values_are_not_copied() {
     assert!(replies.iter().all(|reply| reply.value == large.as_bytes()), "{}", replies.len());
 }
 
+/// Nothing stands behind a value in this protocol, and yet answers of later requests do not come before it.
+#[test]
+fn large_values_keep_their_place_behind_writes_away() {
+    let large = "v".repeat(100_000);
+    let mut world = World::new(2);
+    let own = (0..).map(|n| format!("o{n}")).find(|key| world.shard_of(key) == 0).unwrap();
+    let other = (0..).map(|n| format!("r{n}")).find(|key| world.shard_of(key) == 1).unwrap();
+    ask(&mut world, &[Frame::store(code::SETQ, &own, 0, 0, &large)]);
+    let delete = Frame::request(code::DELETE).key(&other);
+    let version = Frame::request(code::VERSION);
+    let sent = [delete.clone(), get(code::GET, &own), delete, get(code::GET, &own), version];
+    world.send_at_once(&sent.iter().flat_map(Frame::bytes).collect::<Vec<u8>>());
+    world.settle();
+    let replies = Frame::read_all(&world.received);
+    let lengths: Vec<usize> = replies.iter().map(|reply| reply.value.len()).collect();
+    assert_eq!(lengths, [9, large.len(), 9, large.len(), 6]);
+}
+
 /// A get that waits for a write of its own session is answered in its place.
 #[test]
 fn a_get_sees_the_set_before_it() {
