@@ -9,10 +9,15 @@
 //!
 //! `RINGCACHE_DIFFERENTIAL_SEED` repeats a run. A difference is shrunk to few commands before it is shown.
 
+/// Random frames of the binary protocol.
+mod binary;
 /// Random commands.
 mod commands;
 /// Known differences, by name.
 mod exceptions;
+/// Writes and reads frames.
+#[path = "../e2e/frames.rs"]
+mod frames;
 /// Random numbers from a seed.
 mod random;
 /// Compares replies.
