@@ -12,8 +12,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use async_memcached::{AsciiProtocol, MetaProtocol};
-use server::{Server, peer_program, run, skip};
+use server::{Directory, Server, peer_program, run, skip};
 
+/// Who logs in where that is asked for.
+const USER: &str = "ann";
+const PASSWORD: &str = "secret";
 /// The cases that memccapable has for each protocol.
 const MEMCCAPABLE_CASES: usize = 27;
 
@@ -52,16 +55,58 @@ fn meta_memcache_works() {
 }
 
 #[test]
-fn crate_memcache_works() {
+fn bmemcached_works() {
+    run_python("bmemcached");
+}
+
+#[test]
+fn bmemcached_works_with_sasl() {
+    let (_directory, users) = users();
+    let server = Server::ringcached_with_file("MEMCACHED_SASL_PWDB", &users, &["-S", "-t", "2"]);
+    run_python_on(&server, "bmemcached", &[USER, PASSWORD]);
+}
+
+#[test]
+fn crate_memcache_works_in_text() {
     let server = Server::ringcached(&["-t", "2"]);
-    let url = format!("memcache://127.0.0.1:{}?timeout=10&tcp_nodelay=true&protocol=ascii", server.port());
+    use_crate_memcache(&format!("127.0.0.1:{}", server.port()), "ascii");
+}
+
+#[test]
+fn crate_memcache_works_in_binary() {
+    let server = Server::ringcached(&["-t", "2"]);
+    use_crate_memcache(&format!("127.0.0.1:{}", server.port()), "binary");
+}
+
+#[test]
+fn crate_memcache_logs_in() {
+    let (_directory, users) = users();
+    let path = users.to_str().expect("a temporary path is text");
+    let text = Server::ringcached(&["-Y", path, "-t", "2"]);
+    use_crate_memcache(&format!("{USER}:{PASSWORD}@127.0.0.1:{}", text.port()), "ascii");
+    let binary = Server::ringcached_with_file("MEMCACHED_SASL_PWDB", &users, &["-S", "-t", "2"]);
+    use_crate_memcache(&format!("{USER}:{PASSWORD}@127.0.0.1:{}", binary.port()), "binary");
+}
+
+/// A file with one user.
+fn users() -> (Directory, PathBuf) {
+    let directory = Directory::create();
+    let path = directory.path().join("users");
+    std::fs::write(&path, format!("{USER}:{PASSWORD}\n")).expect("the directory was just made");
+    (directory, path)
+}
+
+/// `server` is user, password, host and port as in a URL.
+fn use_crate_memcache(server: &str, protocol: &str) {
+    let url = format!("memcache://{server}?timeout=10&tcp_nodelay=true&protocol={protocol}");
     let client = memcache::connect(url).expect("it connects");
     client.flush().expect("flush_all is answered");
     client.set("text", "hello", 0).expect("it is stored");
     assert_eq!(client.get::<String>("text").expect("a reply"), Some("hello".to_owned()));
     assert_eq!(client.get::<String>("none").expect("a reply"), None);
-    client.add("text", "other", 0).expect("a refusal is no error to this client");
-    client.replace("none", "other", 0).expect("a refusal is no error to this client");
+    // In text a refusal is no error to this client, in binary it is one.
+    assert_eq!(client.add("text", "other", 0).is_err(), protocol == "binary");
+    assert_eq!(client.replace("none", "other", 0).is_err(), protocol == "binary");
     assert_eq!(client.get::<String>("text").expect("a reply"), Some("hello".to_owned()));
     assert_eq!(client.get::<String>("none").expect("a reply"), None);
     client.append("text", ", world").expect("it is appended");
@@ -141,20 +186,20 @@ async fn async_meta(client: &mut async_memcached::Client) {
     assert!(client.meta_get("meta", false, None, Some(&["v"])).await.expect("a reply").is_none());
 }
 
-/// Runs `tests/clients/<name>.py` against a server of its own; it prints `ok` at its end.
+/// Runs `tests/clients/<name>_client.py` against servers of its own.
 fn run_python(name: &str) {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let Some(python) = python_with(name) else { return };
     for workers in ["1", "2"] {
-        let server = Server::ringcached(&["-t", workers]);
-        let script = root.join(format!("tests/clients/{name}_client.py"));
-        let output = run(Command::new(&python).arg(script).arg(server.port().to_string()));
-        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && text.trim_end().ends_with("ok"),
-            "{name}, {workers} workers:\n{text}"
-        );
+        run_python_on(&Server::ringcached(&["-t", workers]), name, &[]);
     }
+}
+
+/// Runs `tests/clients/<name>_client.py` against `server`, with `arguments` behind its port; it prints `ok` at its end.
+fn run_python_on(server: &Server, name: &str, arguments: &[&str]) {
+    let Some(python) = python_with(name) else { return };
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/clients/{name}_client.py"));
+    let output = run(Command::new(python).arg(script).arg(server.port().to_string()).args(arguments));
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.trim_end().ends_with("ok"), "{name}:\n{text}");
 }
 
 /// A Python that has `module`: the one named, the one of `.ci/run`, or the system's.
