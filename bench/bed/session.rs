@@ -96,6 +96,7 @@ impl LoneSession {
             started: self.node.started,
             counters: &self.node.workers[0],
             cas: true,
+            observer: None,
         };
         let Lookup::Hit(record) = self.reader.get(KeyHash::of(&key), &key, self.now) else {
             panic!("every key is stored and memory is ample");

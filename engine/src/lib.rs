@@ -33,7 +33,7 @@ pub use hash::{KeyHash, ShardId, Slot};
 pub use install::Installed;
 pub use reader::{Approach, Asleep, Candidate, Lookup, Miss, Parts, PinnedValue, Reader, RecordRef, Token};
 pub use record::{Kind, RecordError};
-pub use shard::Shard;
+pub use shard::{Evicted, Shard};
 pub use stats::ShardStats;
 pub use time::{Expiry, Now, Seconds};
 pub use version::Version;

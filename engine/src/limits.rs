@@ -46,6 +46,8 @@ pub const ARENA_BYTES_MAX: u64 = 4 << 40;
 pub const VERSION_AHEAD_MILLIS_MAX: u64 = 24 * 3600 * 1000;
 /// How long a tombstone is kept when nobody says that all peers have passed it, in seconds.
 pub const TOMBSTONE_SECONDS: u32 = 3600;
+/// Evicted records that a shard remembers until they are taken.
+pub const EVICTED_MAX: usize = 1024;
 
 const _: () = assert!(SLAB_BYTES_MIN.is_power_of_two() && SLAB_BYTES_MAX.is_power_of_two());
 /// What memcached adds to key and value when it measures an item against `-I`: header 48, CAS 8, the key's zero and

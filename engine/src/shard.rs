@@ -32,7 +32,7 @@ use crate::record::{Kind, Location, RecordView};
 use crate::shard::price::Prices;
 use crate::shard::reclaim::Job;
 use crate::slab::{SlabId, Slabs};
-use crate::time::{Now, Seconds};
+use crate::time::{Expiry, Now, Seconds};
 use crate::version::{Version, VersionClock};
 use crate::write::{Op, Outcome, Status, Write};
 
@@ -41,6 +41,21 @@ pub struct Shard {
     pub(crate) shared: Arc<Shared>,
     pub(crate) owner: Owner,
     _not_sync: PhantomData<Cell<()>>,
+}
+
+/// A record that was evicted while it was alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evicted {
+    /// Its key.
+    pub key: Box<[u8]>,
+    /// Whether it had been fetched.
+    pub fetched: bool,
+    /// When it would have ended.
+    pub expiry: Expiry,
+    /// Seconds since its last access.
+    pub idle_seconds: u32,
+    /// Length of its value.
+    pub value_bytes: usize,
 }
 
 /// What waits until every reader has passed.
@@ -71,6 +86,8 @@ pub(crate) struct Owner {
     pinned: Vec<(SlabNumber, u64)>,
     /// Bytes that wait, so that they stay bounded.
     waiting_bytes: u64,
+    /// Records evicted since they were last taken; none while nobody wants to know.
+    evicted: Option<Vec<Evicted>>,
 }
 
 /// Memory that may wait for readers before writes are held back, beside a share of the budget.
@@ -91,6 +108,7 @@ impl Shard {
             waiting: VecDeque::new(),
             pinned: Vec::new(),
             waiting_bytes: 0,
+            evicted: None,
         };
         assert!(
             shared.pool.take_table(&shared.arena, owner.index.bytes()),
@@ -144,6 +162,18 @@ impl Shard {
     #[inline]
     pub fn turn_budget(&self) -> u64 {
         self.owner.waiting_bytes_max(&self.shared).saturating_sub(self.owner.waiting_bytes)
+    }
+
+    /// Begins or ends to remember evicted records for [`Shard::take_evicted`].
+    pub fn remember_evicted(&mut self, on: bool) {
+        if on != self.owner.evicted.is_some() {
+            self.owner.evicted = on.then(Vec::new);
+        }
+    }
+
+    /// The records evicted since the last call, at most [`EVICTED_MAX`](crate::limits::EVICTED_MAX) of them.
+    pub fn take_evicted(&mut self) -> Vec<Evicted> {
+        self.owner.evicted.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Where the shard's log stands: every write so far has a version at or below it.

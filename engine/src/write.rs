@@ -21,11 +21,16 @@ impl Write<'_> {
     /// Bytes of its key and value.
     #[inline]
     pub fn bytes(&self) -> usize {
-        let value = match &self.op {
+        self.key.len() + self.value_bytes()
+    }
+
+    /// Bytes of the value that it brings.
+    #[inline]
+    pub fn value_bytes(&self) -> usize {
+        match &self.op {
             Op::Store(store) => store.value.len(),
             _ => 0,
-        };
-        self.key.len() + value
+        }
     }
 }
 
@@ -181,7 +186,7 @@ pub struct Outcome {
     pub cas: u64,
     /// Arithmetic's result.
     pub number: u64,
-    /// Length of the value as it stands after the write.
+    /// Length of the value as it stands after the write; of the deleted value after a delete.
     pub value_bytes: u32,
     /// Client flags of the record as it stands.
     pub flags: u32,

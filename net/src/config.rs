@@ -16,8 +16,8 @@ use std::str::FromStr;
 use ringcache_engine::limits::{ITEM_BYTES_MAX, SHARDS_MAX};
 
 use crate::limits::{
-    ITEM_BYTES_MIN, MEMORY_BYTES_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, WORKER_MEMORY_BYTES_MIN,
-    WORKERS_ADVISED_MAX,
+    ITEM_BYTES_MIN, MEMORY_BYTES_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, WATCHER_LOG_BYTES, WORKER_LOG_BYTES,
+    WORKER_MEMORY_BYTES_MIN, WORKERS_ADVISED_MAX,
 };
 use flags::Flags;
 pub use listen::Listen;
@@ -102,6 +102,14 @@ pub struct Config {
     pub idle_timeout_seconds: u32,
     /// `-o maxconns_fast`, the default: refuse with an error instead of not accepting.
     pub maxconns_fast: bool,
+    /// `-D`: what ends the prefix of a key.
+    pub prefix_delimiter: u8,
+    /// `-D`: prefixes are counted from the start on.
+    pub detail_enabled: bool,
+    /// `-o watcher_logbuf_size`, in bytes.
+    pub watcher_log_bytes: usize,
+    /// `-o worker_logbuf_size`, in bytes.
+    pub worker_log_bytes: usize,
     /// `-o track_sizes`: `stats sizes` counts.
     pub track_sizes: bool,
     /// Other `-o` settings, as `stats settings` shows them.
@@ -151,6 +159,10 @@ impl Default for Config {
             chunk_bytes: 48,
             idle_timeout_seconds: 0,
             maxconns_fast: true,
+            prefix_delimiter: b':',
+            detail_enabled: false,
+            watcher_log_bytes: WATCHER_LOG_BYTES,
+            worker_log_bytes: WORKER_LOG_BYTES,
             track_sizes: false,
             tuning: Tuning::default(),
             auth_file: None,
@@ -372,10 +384,10 @@ impl Config {
             self.ignored_options.push(format!("-n {text}"));
         }
         if let Some(text) = flags.text("prefix-delimiter") {
-            if text.is_empty() {
-                return Err(failure("No delimiter specified"));
-            }
-            self.ignored_options.push(format!("-D {text}"));
+            // Only the first byte of a longer one is looked at, as in memcached.
+            self.prefix_delimiter =
+                *text.as_bytes().first().ok_or_else(|| failure("No delimiter specified"))?;
+            self.detail_enabled = true;
         }
         if let Some(text) = flags.text("napi-ids") {
             number(text, 1, i32::MAX as u32, "Maximum number of NAPI IDs must be greater than 0")?;

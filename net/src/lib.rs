@@ -11,6 +11,7 @@ pub mod limits;
 pub mod log;
 pub mod mesh;
 pub mod node;
+pub mod observe;
 pub mod output;
 pub mod protocol;
 pub mod reach;

@@ -113,6 +113,16 @@ pub const CACHEDUMP_BYTES_MAX: usize = 2 << 20;
 pub const SIZE_CLASS_BYTES: u64 = 32;
 /// memcached's number of size classes: one from here on is illegal.
 pub const CLASSES: u32 = 64;
+/// Watchers of a node, as memcached's.
+pub const WATCHERS_MAX: usize = 20;
+/// Lines that wait for a watcher, unless `-o watcher_logbuf_size` says otherwise.
+pub const WATCHER_LOG_BYTES: usize = 256 * 1024;
+/// Events that a worker notes in a turn, unless `-o worker_logbuf_size` says otherwise.
+pub const WORKER_LOG_BYTES: usize = 64 * 1024;
+/// The longest pause of a worker that serves watchers, in milliseconds.
+pub const WATCH_PAUSE_MILLIS: u64 = 10;
+/// Prefixes of keys that a worker counts for.
+pub const PREFIXES_MAX: usize = 1 << 14;
 /// Smallest `-I`, as memcached's.
 pub const ITEM_BYTES_MIN: u32 = 1024;
 /// Largest `-m`: what a process can map on every 64-bit Linux with room to spare.

@@ -10,6 +10,7 @@ use ringcache_engine::{Engine, Seconds};
 use crate::auth::Auth;
 use crate::config::{Config, Tuning};
 use crate::dump::Crawls;
+use crate::observe::Observers;
 use crate::server::reload::Reload;
 use crate::server::roster::Roster;
 use crate::stats::{Baseline, WorkerStats};
@@ -36,6 +37,8 @@ pub struct Node {
     pub crawls: Crawls,
     /// What operators have tuned, for `stats settings`. As `baseline`, only touched by commands about the node.
     pub tuning: Mutex<Tuning>,
+    /// Watchers and counts per prefix.
+    pub observers: Observers,
     /// What SIGHUP reads again.
     pub reload: Reload,
     /// `verbosity`, 0 to 2 by command.
@@ -57,6 +60,7 @@ impl Node {
             roster: Roster::new(config.workers),
             crawls: Crawls::default(),
             tuning: Mutex::new(config.tuning.clone()),
+            observers: Observers::new(&config),
             reload: Reload::default(),
             baseline: Mutex::default(),
             config,

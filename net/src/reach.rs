@@ -5,6 +5,7 @@ use ringcache_engine::{Now, Outcome, Reader, Shard, ShardId, Write};
 use crate::dump::Step;
 use crate::mesh::{Message, Outbox, Ticket};
 use crate::node::Node;
+use crate::observe::{Observer, Streams};
 use crate::stats::Counters;
 
 /// Borrowed from the worker for one call into a session.
@@ -54,7 +55,17 @@ pub enum Sent {
     Away(ShardId),
 }
 
-impl Reach<'_> {
+impl<'a> Reach<'a> {
+    /// Where to note what is done for this session, while somebody looks on. One relaxed load when nobody does.
+    #[inline]
+    pub fn observer(&self) -> Option<&'a Observer> {
+        let observers = &self.node.observers;
+        if observers.wanted() == Streams(0) {
+            return None;
+        }
+        Some(observers.observer(self.shard.id().0, self.ticket, &self.node.roster))
+    }
+
     /// Executes a write here or sends it to the shard's owner. A local value is not copied; a remote one is
     /// copied once, into the batch.
     #[inline]

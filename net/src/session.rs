@@ -120,8 +120,10 @@ impl Session {
         if self.is_closing {
             return self.close();
         }
-        if self.stream.is_some() {
-            self.keep(input);
+        if let Some(stream) = &self.stream {
+            if !stream.is_watch() {
+                self.keep(input);
+            }
             return Progress::Hold;
         }
         if self.kept.is_empty() {
@@ -172,6 +174,11 @@ impl Session {
     /// Something has taken the connection over and sends without being asked.
     pub fn is_streaming(&self) -> bool {
         self.stream.is_some()
+    }
+
+    /// It streams events: what comes is not looked at, and there is no end.
+    pub fn is_watching(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.is_watch())
     }
 
     /// Goes on with kept input.
@@ -391,7 +398,7 @@ fn run_line<'i>(line: &'i [u8], input: &'i [u8], line_bytes: usize, x: &mut Exch
         b"slabs" => text::tuning::slabs(x, command),
         b"lru" => text::tuning::lru(x, command),
         b"lru_crawler" => text::crawler::lru_crawler(x, command),
-        b"watch" => text::admin::watch(x, command),
+        b"watch" => text::watch::watch(x, command),
         _ if is_http(command.args) => Flow::Close,
         _ => x.answer(UNKNOWN, line_bytes),
     }

@@ -7,9 +7,9 @@
 
 mod classes;
 mod conns;
+mod detail;
 mod general;
 mod listing;
-mod refused;
 mod settings;
 
 use std::fmt::Display;
@@ -23,6 +23,7 @@ use ringcache_engine::{Now, ShardId, ShardStats};
 use crate::config::{Config, Tuning};
 use crate::dump::Form;
 use crate::node::Node;
+use crate::observe::WatchCounts;
 use crate::sys;
 
 /// Answers `stats <what>`: appends the whole reply to `out`, its last line included. `what` is the rest of the
@@ -49,7 +50,7 @@ pub fn report(node: &Node, now: Now, what: &[u8], out: &mut Vec<u8>) -> bool {
             return true;
         }
         b"detail" => {
-            out.extend_from_slice(refused::detail(words));
+            detail::write(node, words, out);
             return true;
         }
         b"cachedump" => {
@@ -76,6 +77,7 @@ pub fn dump(config: &Config, what: &[u8]) -> Option<Form> {
 fn reset(node: &Node) {
     let latest = Baseline::take(node);
     *node.baseline.lock().expect("nothing panics while holding it") = latest;
+    node.observers.forget_prefixes();
 }
 
 /// A counter with one writer: the bump is a load and a store, not a locked instruction.
@@ -252,6 +254,8 @@ struct Snapshot<'n> {
     tuning: Tuning,
     crawl_running: bool,
     crawl_starts: u64,
+    counts_prefixes: bool,
+    watch: WatchCounts,
     unix_seconds: u32,
     uptime_seconds: u32,
     cpu_user: Duration,
@@ -272,6 +276,8 @@ impl<'n> Snapshot<'n> {
             tuning: node.tuning.lock().expect("nothing panics while holding it").clone(),
             crawl_running: node.crawls.is_running(),
             crawl_starts: node.crawls.starts(),
+            counts_prefixes: node.observers.counts_prefixes(),
+            watch: node.observers.watch_counts(),
             unix_seconds: now.seconds.0,
             uptime_seconds: now.seconds.0.saturating_sub(node.started.0),
             cpu_user,

@@ -6,6 +6,7 @@
 
 mod accepting;
 mod connections;
+mod observing;
 mod sending;
 mod serving;
 mod spin;
@@ -19,9 +20,10 @@ use std::time::{Duration, Instant};
 use ringcache_engine::{KeyHash, Now, Reader, Shard, ShardId};
 
 use crate::driver::{Completion, Driver, Received, Refusal, Wait};
-use crate::limits::{MESH_QUEUE_MESSAGES, TURN_BUDGET_LOW};
+use crate::limits::{MESH_QUEUE_MESSAGES, TURN_BUDGET_LOW, WATCH_PAUSE_MILLIS};
 use crate::mesh::{Doors, Inbox, MeshEnd, Message, Outbox, Ticket};
 use crate::node::Node;
+use crate::observe::events::Reason;
 use crate::protocol::line;
 use crate::reach::Reach;
 use crate::stats::Counters;
@@ -72,6 +74,8 @@ pub struct Worker {
     resume: Vec<Ticket>,
     /// Whether and how long it looks for work before it sleeps.
     spin: Spin,
+    /// Connections that stream events.
+    watching: Vec<Ticket>,
     /// The shard has background work left.
     maintains: bool,
     /// The second that the last housekeeping was done in.
@@ -138,6 +142,7 @@ impl Worker {
             unsent: Vec::new(),
             resume: Vec::new(),
             spin,
+            watching: Vec::new(),
             maintains: false,
             kept_house: now.seconds.0,
             stopping: false,
@@ -170,6 +175,7 @@ impl Worker {
         self.keep_house();
         let now = self.local.now.unix_millis;
         self.driver.set_alarm(|| Duration::from_millis(1000 - now % 1000 + CLOCK_STEP_MILLIS));
+        self.serve_observers();
         self.start_sends();
         self.drop_blocked_resumes();
         self.maintains = self.local.shard.maintain(self.local.now);
@@ -250,6 +256,7 @@ impl Worker {
                 self.local.outbox.send(worker, Message::Outcomes(batch));
             }
             Message::Outcomes(batch) => {
+                self.note_executed(&batch);
                 for (ticket, outcome) in batch.outcomes() {
                     self.handle_outcome(ticket, ShardId(worker), outcome);
                 }
@@ -301,7 +308,7 @@ impl Worker {
             .tickets(|c| c.presence.idle_seconds(seconds) > limit && !c.session.is_streaming())
         {
             self.local.counters().idle_kicks.add(1);
-            self.close(ticket);
+            self.close(ticket, Reason::IdleTimeout);
         }
     }
 
@@ -368,6 +375,9 @@ impl Worker {
         }
         if self.stopping || self.acceptor.as_ref().is_some_and(Acceptor::rests) {
             return Wait::UpTo(Duration::from_millis(10));
+        }
+        if !self.watching.is_empty() {
+            return Wait::UpTo(Duration::from_millis(WATCH_PAUSE_MILLIS));
         }
         Wait::Alarm
     }

@@ -35,3 +35,5 @@ mod shutdown;
 mod startup;
 /// The classic text commands.
 mod text;
+/// Streams of events, and counts per prefix of keys.
+mod watch;

@@ -45,6 +45,7 @@ fn transcripts() -> Vec<Transcript> {
         keys(),
         other_commands(),
         tuning_commands(),
+        detail(),
     ]
 }
 
@@ -293,6 +294,21 @@ fn other_commands() -> Transcript {
             "SERVER_ERROR: shutdown not enabled\r\n",
             "ERROR: shutdown not enabled\r\n",
         )
+}
+
+fn detail() -> Transcript {
+    Transcript::new("stats detail")
+        .step("stats detail off\r\nstats reset\r\nget d:1\r\n", "OK\r\nRESET\r\nEND\r\n")
+        .step("stats detail dump\r\nstats detail on\r\n", "END\r\nOK\r\n")
+        .step("set d:1 0 0 1\r\nx\r\nadd d:1 0 0 1\r\nx\r\n", "STORED\r\nNOT_STORED\r\n")
+        .step("get d:1 d:2 none\r\n", "VALUE d:1 0 1\r\nx\r\nEND\r\n")
+        .step("delete d:1\r\ndelete d:1 noreply\r\n", "DELETED\r\n")
+        .step("stats detail dump\r\n", "PREFIX d get 2 hit 1 set 2 del 2\r\nEND\r\n")
+        .step(
+            "stats detail off\r\nstats detail x\r\n",
+            "OK\r\nCLIENT_ERROR usage: stats detail on|off|dump\r\n",
+        )
+        .step("stats reset\r\nstats detail dump\r\n", "RESET\r\nEND\r\n")
 }
 
 fn tuning_commands() -> Transcript {

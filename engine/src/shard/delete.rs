@@ -22,7 +22,12 @@ impl Owner {
         if delete.compare.is_some_and(|asked| asked != view.cas()) {
             return Outcome::bare(Status::Exists);
         }
-        let outcome = Outcome { cas: view.cas(), flags: view.flags(), ..Outcome::bare(Status::Deleted) };
+        let outcome = Outcome {
+            cas: view.cas(),
+            flags: view.flags(),
+            value_bytes: view.value().len() as u32,
+            ..Outcome::bare(Status::Deleted)
+        };
         if delete.invalidate || delete.clear {
             return self.leave_behind(shared, write, delete, outcome, now);
         }

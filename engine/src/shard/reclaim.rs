@@ -7,9 +7,10 @@
 use crate::engine::Shared;
 use crate::expiry::ExpirySpan;
 use crate::index::Place;
+use crate::limits::EVICTED_MAX;
 use crate::reader::{Life, life};
 use crate::record::{Kind, Location, RecordView, with_credit};
-use crate::shard::Owner;
+use crate::shard::{Evicted, Owner};
 use crate::slab::{Queue, SlabId, State};
 use crate::time::{Expiry, Now};
 
@@ -260,6 +261,15 @@ impl Owner {
         counters.evicted_idle_seconds.set(u64::from(view.idle_seconds(now.seconds)));
         if !view.fetched() {
             counters.evicted_unfetched.add(1);
+        }
+        if let Some(evicted) = self.evicted.as_mut().filter(|evicted| evicted.len() < EVICTED_MAX) {
+            evicted.push(Evicted {
+                key: view.key().into(),
+                fetched: view.fetched(),
+                expiry: view.expiry(),
+                idle_seconds: view.idle_seconds(now.seconds),
+                value_bytes: view.value().len(),
+            });
         }
         self.take_out(shared, place);
     }

@@ -145,7 +145,7 @@ fn protocol_flags() -> [Arg; 9] {
         Arg::new("prefix-delimiter")
             .short('D')
             .value_name("char")
-            .help("accepted for memcached's sake; there are no statistics per prefix")
+            .help("count keys by what stands before this character, as after `stats detail on` (default: :)")
             .allow_hyphen_values(true),
     ]
 }

@@ -33,6 +33,8 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
             config.idle_timeout_seconds = value.and_then(|text| text.parse().ok()).expect("checked as a u32");
         }
         "track_sizes" => config.track_sizes = true,
+        "watcher_logbuf_size" => config.watcher_log_bytes = kibibytes(value),
+        "worker_logbuf_size" => config.worker_log_bytes = kibibytes(value),
         "lru_crawler" | "no_lru_crawler" => {}
         _ => {
             config.maxconns_fast &= name != "no_modern";
@@ -41,6 +43,11 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
     }
     config.tuning.take_option(name, value);
     Ok(())
+}
+
+fn kibibytes(value: Option<&str>) -> usize {
+    let number: u32 = value.and_then(|text| text.parse().ok()).expect("checked as a u32");
+    number as usize * 1024
 }
 
 /// The part of `-h` about `-o`.
@@ -53,6 +60,8 @@ pub(super) fn help() -> String {
   no_maxconns_fast      stop accepting at the limit
   idle_timeout=<secs>   close connections that are idle for longer (default: 0, never)
   track_sizes           let `stats sizes` count records by size, when asked
+  watcher_logbuf_size=<KiB>, worker_logbuf_size=<KiB>
+                        what waits for a watcher, and what a worker notes in a turn
   no_lru_crawler        refuse dumps by lru_crawler until it is enabled
 Accepted for memcached's sake, without effect; -v lists those that were given:",
     );
@@ -119,8 +128,16 @@ const fn sub(name: &'static str, wants: Wants) -> SubOption {
 }
 
 /// The names that `apply_one` gives a meaning.
-const APPLIED: &[&str] =
-    &["maxconns_fast", "no_maxconns_fast", "idle_timeout", "track_sizes", "lru_crawler", "no_lru_crawler"];
+const APPLIED: &[&str] = &[
+    "maxconns_fast",
+    "no_maxconns_fast",
+    "idle_timeout",
+    "track_sizes",
+    "lru_crawler",
+    "no_lru_crawler",
+    "watcher_logbuf_size",
+    "worker_logbuf_size",
+];
 
 const U32: u64 = u32::MAX as u64;
 const I32: u64 = i32::MAX as u64;

@@ -75,6 +75,10 @@ fn every_accepted_flag_changes_its_field() {
     changed("-vv -v", |c| c.verbosity = 3);
     changed("-vvvvv", |c| c.verbosity = 3);
     changed("-vdp11", |c| (c.verbosity, c.daemonize, c.port) = (1, true, Some(11)));
+    changed("-D /x", |c| (c.prefix_delimiter, c.detail_enabled) = (b'/', true));
+    changed("-o watcher_logbuf_size=1,worker_logbuf_size=2", |c| {
+        (c.watcher_log_bytes, c.worker_log_bytes) = (1024, 2048);
+    });
     changed("-B auto", |_| ());
     changed("-B ascii", |c| c.binding = Binding::Ascii);
     changed("-B binary", |c| c.binding = Binding::Binary);
@@ -88,9 +92,9 @@ fn every_accepted_flag_changes_its_field() {
 
 #[test]
 fn flags_without_effect_are_reported() {
-    let config = config("-f 1.5 -n 100 -D : -N 2 -o modern,hashpower=16 word");
+    let config = config("-f 1.5 -n 100 -N 2 -o modern,hashpower=16 word");
     assert_eq!((config.growth_factor, config.chunk_bytes), (1.5, 100));
-    let expected = ["-f 1.5", "-n 100", "-D :", "-N 2", "word", "-o modern", "-o hashpower=16"];
+    let expected = ["-f 1.5", "-n 100", "-N 2", "word", "-o modern", "-o hashpower=16"];
     assert_eq!(config.ignored_options, expected);
 }
 

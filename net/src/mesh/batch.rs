@@ -14,6 +14,20 @@ pub struct WriteBatch {
     outcomes: Vec<Outcome>,
 }
 
+/// A write that another worker has executed.
+pub struct Executed<'b> {
+    /// Who asked for it.
+    pub ticket: Ticket,
+    /// Its key.
+    pub key: &'b [u8],
+    /// What was asked, without a value.
+    pub op: &'b Op<'static>,
+    /// Length of the value.
+    pub value_bytes: usize,
+    /// How it ended.
+    pub outcome: &'b Outcome,
+}
+
 /// One write without its bytes: the key is `key_bytes` long from `at`, the value stands behind it.
 struct Posted {
     ticket: Ticket,
@@ -63,6 +77,18 @@ impl WriteBatch {
     pub fn outcomes(&self) -> impl Iterator<Item = (Ticket, &Outcome)> {
         assert_eq!(self.posted.len(), self.outcomes.len(), "a batch comes back with all its outcomes");
         self.posted.iter().map(|posted| posted.ticket).zip(&self.outcomes)
+    }
+
+    /// The writes with the sessions they belong to and their outcomes, for those who look on. A store's value is
+    /// told by its length only.
+    pub fn executed(&self) -> impl Iterator<Item = Executed<'_>> {
+        self.posted.iter().zip(&self.outcomes).map(|(posted, outcome)| Executed {
+            ticket: posted.ticket,
+            key: &self.bytes[posted.at..posted.at + posted.key_bytes],
+            op: &posted.op,
+            value_bytes: posted.value_bytes,
+            outcome,
+        })
     }
 
     /// The sessions of its writes, in order.

@@ -111,6 +111,11 @@ impl Roster {
         self.unassign(worker);
     }
 
+    /// The descriptor of the connection in that place; 0 when there is none.
+    pub fn socket(&self, worker: u16, place: u32) -> RawFd {
+        self.list(worker).get(place as usize).and_then(Option::as_ref).map_or(0, |presence| presence.socket)
+    }
+
     /// Lists a listener.
     pub fn listen(&self, socket: RawFd) {
         self.listeners.lock().expect("nothing panics while holding it").push(socket);

@@ -137,7 +137,12 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
     pub fn dump(&mut self, form: dump::Form, crawl: Option<Crawl>, taken: usize) -> Flow {
         let shards = self.reach.reader.shards();
         let dump = Dump::begin(form, shards, self.reach.node.config.cas, crawl, self.output);
-        self.stream = Some(Box::new(Stream::Dump(dump)));
+        self.take_over(Stream::Dump(dump), taken)
+    }
+
+    /// Hands the connection over to `stream`. Only when [`Exchange::may_take_over`].
+    pub fn take_over(&mut self, stream: Stream, taken: usize) -> Flow {
+        self.stream = Some(Box::new(stream));
         Flow::TakeOver(taken)
     }
 
@@ -200,7 +205,14 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
             return Delivery::Wait;
         }
         match self.reach.write_to(shard, write) {
-            Sent::Done(outcome) => Delivery::Done(outcome),
+            Sent::Done(outcome) => {
+                if form.verb != Verb::Unasked
+                    && let Some(observer) = self.reach.observer()
+                {
+                    observer.wrote(write.key, &write.op, write.value_bytes(), &outcome, self.reach.now);
+                }
+                Delivery::Done(outcome)
+            }
             Sent::Away(shard) => {
                 let away = Away { shard, written, bytes: write.bytes() };
                 self.answers.wait(away, self.reach.reader.shards(), form, text);

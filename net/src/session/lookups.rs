@@ -9,9 +9,11 @@
 //! load bucket            load header             load value
 //! ```
 
-use ringcache_engine::{Approach, Candidate, KeyHash, Now, Reader, Seconds};
+use ringcache_engine::{Approach, Candidate, KeyHash, Lookup as Found, Now, Reader, Seconds};
 
 use crate::limits::{LOOKUP_BATCH, LOOKUP_DISTANCE, OUTPUT_BYTES_HIGH};
+use crate::observe::Observer;
+use crate::observe::events::Got;
 use crate::output::Output;
 use crate::protocol::binary::header::Asked;
 use crate::protocol::meta::flags::Key;
@@ -65,6 +67,8 @@ pub struct Sight<'r> {
     pub counters: &'r Counters,
     /// Not `-C`: CAS uniques are shown, else zeros.
     pub cas: bool,
+    /// Where reads are noted while somebody looks on.
+    pub observer: Option<&'r Observer>,
 }
 
 impl<'r> Sight<'r> {
@@ -77,11 +81,20 @@ impl<'r> Sight<'r> {
             started: reach.node.started,
             counters: reach.counters,
             cas: reach.node.config.cas,
+            observer: reach.observer(),
         }
     }
 }
 
 impl Sight<'_> {
+    /// Notes a read for those who look on.
+    #[inline]
+    pub fn note_fetch(&self, key: &[u8], found: &Found<'_>) {
+        if let Some(observer) = self.observer {
+            observer.fetched(key, Got::found(found), true);
+        }
+    }
+
     /// The CAS unique as clients see it.
     #[inline]
     pub fn shown(self, cas: u64) -> u64 {
@@ -214,6 +227,7 @@ impl<'e, 'i, 'r> Lookups<'e, 'i, 'r> {
 #[inline]
 fn answer_one<'r>(lookup: &Lookup<'_>, candidate: Candidate<'r>, sight: &Sight<'r>, output: &mut Output) {
     let found = sight.reader.resolve(candidate, lookup.hash, lookup.key, sight.now);
+    sight.note_fetch(lookup.key, &found);
     match &lookup.reply {
         &Reply::Value { cas, last } => {
             text::get::answer(found, cas, *sight, output);

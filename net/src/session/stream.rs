@@ -1,7 +1,8 @@
-//! What takes a connection over for a while: a dump, whose lines come in steps.
+//! What takes a connection over: a dump, whose lines come in steps until its end, or a watch, which has none.
 
 use crate::dump::{Dump, Step};
 use crate::limits::OUTPUT_BYTES_HIGH;
+use crate::observe::Watch;
 use crate::output::Output;
 use crate::reach::Reach;
 
@@ -9,12 +10,22 @@ use crate::reach::Reach;
 pub enum Stream {
     /// Lines of all records.
     Dump(Dump),
+    /// Events as they happen, until the client has gone.
+    Watch(Watch),
 }
 
 impl Stream {
     /// Goes on by one step, as far as the output has room. True when it is over.
     pub fn advance(&mut self, reach: &mut Reach<'_>, output: &mut Output) -> bool {
-        let Stream::Dump(dump) = self;
+        let dump = match self {
+            Stream::Dump(dump) => dump,
+            Stream::Watch(watch) => {
+                if output.len() < OUTPUT_BYTES_HIGH {
+                    watch.send(output);
+                }
+                return false;
+            }
+        };
         if output.len() < OUTPUT_BYTES_HIGH
             && let Some((shard, mut step)) = dump.next_step()
         {
@@ -30,13 +41,19 @@ impl Stream {
 
     /// Takes a step that another worker has run.
     pub fn handle_step(&mut self, step: Box<Step>, output: &mut Output) {
-        let Stream::Dump(dump) = self;
-        dump.take(step, output);
+        match self {
+            Stream::Dump(dump) => dump.take(step, output),
+            Stream::Watch(_) => unreachable!("a watch has no steps"),
+        }
+    }
+
+    /// It has no end.
+    pub fn is_watch(&self) -> bool {
+        matches!(self, Stream::Watch(_))
     }
 
     /// A step is with another worker.
     pub fn is_away(&self) -> bool {
-        let Stream::Dump(dump) = self;
-        dump.is_away()
+        matches!(self, Stream::Dump(dump) if dump.is_away())
     }
 }

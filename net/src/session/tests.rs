@@ -33,6 +33,7 @@ mod meta;
 mod model;
 mod ordering;
 mod text;
+mod watching;
 
 const FRAGMENTS: [usize; 6] = [usize::MAX, 100, 10, 5, 2, 1];
 const SHARDS: [u16; 3] = [1, 2, 4];
@@ -188,12 +189,14 @@ impl World {
                 self.deliver_one();
             }
             self.run_step();
-            if self.output.is_empty() && self.session.stream.is_none() {
+            let goes_on = self.session.is_streaming() && !self.session.is_watching();
+            if self.output.is_empty() && !goes_on {
                 break;
             }
             self.take_output();
         }
-        assert_ne!(self.progress, Progress::Hold, "nothing is under way, and yet the session waits");
+        let waits = self.progress == Progress::Hold && !self.session.is_watching();
+        assert!(!waits, "nothing is under way, and yet the session waits");
         assert_eq!(self.session.writes_waiting(), 0);
     }
 

@@ -97,16 +97,13 @@ fn write_memory(now: &Snapshot, lines: &mut Lines) {
     if now.tuning.is_on("lru_maintainer_thread") {
         lines.line("lru_maintainer_juggles", 0);
     }
-    lines.zeros(&[
-        "malloc_fails",
-        "log_worker_dropped",
-        "log_worker_written",
-        "log_watcher_skipped",
-        "log_watcher_sent",
-        "log_watchers",
-        "unexpected_napi_ids",
-        "round_robin_fallback",
-    ]);
+    lines.line("malloc_fails", 0);
+    lines.line("log_worker_dropped", now.watch.dropped);
+    lines.line("log_worker_written", now.watch.written);
+    lines.line("log_watcher_skipped", now.watch.skipped);
+    lines.line("log_watcher_sent", now.watch.sent);
+    lines.line("log_watchers", now.watch.watchers);
+    lines.zeros(&["unexpected_napi_ids", "round_robin_fallback"]);
 }
 
 fn write_reassign(lines: &mut Lines) {

@@ -8,7 +8,7 @@ use crate::config::{Binding, Config};
 
 pub(super) fn write(now: &Snapshot, lines: &mut Lines) {
     write_addresses(now, lines);
-    write_limits(now.config, lines);
+    write_limits(now, lines);
     write_queues(now, lines);
     write_storage_and_tls(now, lines);
     for (name, value) in [("proxy_enabled", "no"), ("proxy_uring_enabled", "no"), ("num_napi_ids", "(null)")]
@@ -50,13 +50,14 @@ fn addresses(config: &Config) -> String {
     config.listen.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
-fn write_limits(config: &Config, lines: &mut Lines) {
+fn write_limits(now: &Snapshot, lines: &mut Lines) {
+    let config = now.config;
     lines.line("growth_factor", format_args!("{:.2}", config.growth_factor));
     lines.line("chunk_size", config.chunk_bytes);
     lines.line("num_threads", config.workers);
     lines.line("num_threads_per_udp", config.workers);
-    lines.line("stat_key_prefix", ":");
-    lines.line("detail_enabled", "no");
+    lines.line("stat_key_prefix", char::from(config.prefix_delimiter));
+    lines.line("detail_enabled", yes_no(now.counts_prefixes));
     lines.line("reqs_per_event", config.requests_per_turn);
     lines.line("cas_enabled", yes_no(config.cas));
     lines.line("tcp_backlog", config.backlog);
@@ -108,8 +109,8 @@ fn write_queues(now: &Snapshot, lines: &mut Lines) {
         tuned(name, lines);
     }
     lines.line("idle_timeout", config.idle_timeout_seconds);
-    lines.line("watcher_logbuf_size", 262_144);
-    lines.line("worker_logbuf_size", 65_536);
+    lines.line("watcher_logbuf_size", config.watcher_log_bytes);
+    lines.line("worker_logbuf_size", config.worker_log_bytes);
     tuned("read_buf_mem_limit", lines);
     lines.line("track_sizes", yes_no(config.track_sizes));
     lines.line("inline_ascii_response", "no");

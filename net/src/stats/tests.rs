@@ -6,6 +6,7 @@ use ringcache_engine::ShardStats;
 
 use super::{Baseline, Counters, Lines, Snapshot, Sums, added, classes, general, settings};
 use crate::config::Config;
+use crate::observe::WatchCounts;
 
 /// Names of `stats` in a memcached 1.6.45 with default settings, in its order.
 const GENERAL: &str = "pid uptime time version libevent pointer_size rusage_user rusage_system max_connections \
@@ -55,6 +56,8 @@ fn snapshot(config: &Config) -> Snapshot<'_> {
         tuning: config.tuning.clone(),
         crawl_running: false,
         crawl_starts: 0,
+        counts_prefixes: false,
+        watch: WatchCounts::default(),
         unix_seconds: 1_800_000_000,
         uptime_seconds: 7,
         cpu_user: Duration::from_micros(1_000_002),

@@ -5,6 +5,7 @@ use super::connections::Phase;
 use crate::driver::Outgoing;
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::mesh::Ticket;
+use crate::observe::events::Reason;
 use std::os::fd::AsFd;
 
 impl Worker {
@@ -36,7 +37,7 @@ impl Worker {
         let broken = !matches!(result, Ok(_) | Err(libc::EAGAIN | libc::EINTR));
         if broken || connection.phase == Phase::Closing {
             self.spare.put(outgoing);
-            return self.close(ticket);
+            return self.close(ticket, Reason::Error);
         }
         if outgoing.left() > 0 {
             connection.flight = Some(self.driver.send(ticket, connection.socket.as_fd(), outgoing, false));
@@ -67,7 +68,8 @@ impl Worker {
             && connection.session.writes_waiting() == 0
         {
             connection.listed_resume = true;
-            self.resume.push(ticket);
+            let list = if connection.session.is_watching() { &mut self.watching } else { &mut self.resume };
+            list.push(ticket);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::driver::Received;
 use crate::dump::Step;
 use crate::limits::HELD_BYTES_MAX;
 use crate::mesh::Ticket;
+use crate::observe::events::Reason;
 use crate::output::Output;
 use crate::reach::Reach;
 use crate::server::roster::Doing;
@@ -25,6 +26,7 @@ impl Worker {
         let ticket = self.connections.reserve();
         let (number, seconds) = (self.local.number, self.local.now.seconds.0);
         let presence = self.local.node.roster.enter(number, ticket.connection, socket.as_raw_fd(), seconds);
+        self.note_open(&socket);
         self.connections.insert(ticket, Connection::new(socket, presence));
         self.local.counters().curr_connections.add(1);
         self.local.counters().total_connections.add(1);
@@ -49,7 +51,7 @@ impl Worker {
             Received::Canceled => {}
             Received::Broken(number) => {
                 tracing::debug!(connection = ticket.connection, number, "connection broke");
-                self.close(ticket);
+                self.close(ticket, Reason::Error);
             }
         }
         self.adjust_receiving(ticket);
@@ -96,7 +98,7 @@ impl Worker {
     }
 
     /// Calls into a session that is not over, with an output to write to.
-    fn go_on(
+    pub(super) fn go_on(
         &mut self,
         ticket: Ticket,
         call: impl FnOnce(&mut Session, &mut Reach<'_>, &mut Output) -> Progress,
@@ -138,7 +140,8 @@ impl Worker {
     /// No more input comes: what the session has is finished, answered and sent, then the connection is closed.
     pub(super) fn end_input(&mut self, ticket: Ticket) {
         let Some(connection) = self.connections.find(ticket) else { return };
-        let end = if connection.holds { Phase::Ended } else { Phase::Draining };
+        let goes_on = connection.holds && !connection.session.is_watching();
+        let end = if goes_on { Phase::Ended } else { Phase::Draining };
         connection.phase = connection.phase.max(end);
         self.adjust_receiving(ticket);
         self.close_if_done(ticket);
@@ -165,24 +168,28 @@ impl Worker {
 
     /// Closes a connection that is over and has sent everything.
     pub(super) fn close_if_done(&mut self, ticket: Ticket) {
+        let end = if self.stopping { Reason::Shutdown } else { Reason::Normal };
         let Some(connection) = self.connections.find(ticket) else { return };
         match connection.phase {
-            Phase::Draining if connection.is_drained() => self.close(ticket),
-            Phase::Closing => self.close(ticket),
+            Phase::Draining if connection.is_drained() => self.close(ticket, end),
+            // The reason was noted when it began to close.
+            Phase::Closing => self.close(ticket, end),
             _ => {}
         }
     }
 
     /// Closes a connection, whatever it was doing. The socket and the place stay until the kernel has given back
     /// every request, so that none can touch a stranger's.
-    pub(super) fn close(&mut self, ticket: Ticket) {
+    pub(super) fn close(&mut self, ticket: Ticket, reason: Reason) {
         let Some(connection) = self.connections.find(ticket) else { return };
         if connection.phase != Phase::Closing {
             connection.phase = Phase::Closing;
             if let Some(flight) = connection.flight {
                 self.driver.stop_sending(flight);
             }
+            self.note_close(ticket, reason);
         }
+        let connection = self.connections.find(ticket).expect("found above");
         if let Some(outgoing) = connection.output.take() {
             self.spare.put(outgoing);
         }

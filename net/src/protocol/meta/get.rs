@@ -94,6 +94,7 @@ pub fn answer_deferred(text: &[u8], sight: Sight<'_>, output: &mut Output) {
     let mut room = [0; KEY_BYTES_MAX];
     let (key, flags) = Flags::parse_again(text, &mut room);
     let found = sight.reader.get(KeyHash::of(key.bytes), key.bytes, sight.now);
+    sight.note_fetch(key.bytes, &found);
     answer_plain(found, &PlainGet::of(&flags, sight), &key, sight, output);
 }
 
@@ -156,6 +157,7 @@ fn get_with_write(
                     return Flow::Taken(command.line_bytes);
                 }
                 (found, None, _) => {
+                    sight.note_fetch(key.bytes, &found);
                     answer_plain(found, &PlainGet::of(flags, sight), key, sight, x.sink());
                     return Flow::Taken(command.line_bytes);
                 }

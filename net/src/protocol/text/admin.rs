@@ -1,4 +1,4 @@
-//! Commands about the node: `flush_all`, `version`, `verbosity`, `stats`, `cache_memlimit`, `shutdown`, `watch`.
+//! Commands about the node: `flush_all`, `version`, `verbosity`, `stats`, `cache_memlimit`, `shutdown`.
 
 use std::sync::atomic::Ordering;
 
@@ -26,7 +26,6 @@ const BAD_SHUTDOWN_MODE: &[u8] = b"CLIENT_ERROR invalid shutdown mode\r\n";
 const MEMLIMIT_TOO_SMALL: &[u8] = b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n";
 const MEMLIMIT_NOT_BYTES: &[u8] = b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n";
 const MEMLIMIT_REFUSED: &[u8] = b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n";
-const NO_WATCH: &[u8] = b"CLIENT_ERROR watch commands not allowed\r\n";
 
 /// `flush_all [delay] [noreply]`: every shard forgets what it stored up to now, or up to a later second.
 pub fn flush_all(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
@@ -84,6 +83,10 @@ pub fn stats(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     if let Some(form) = stats::dump(&x.reach.node.config, what) {
         return if x.may_take_over() { x.dump(form, None, command.line_bytes) } else { Flow::Wait };
     }
+    // Writes to other workers are counted by prefix when their outcomes are back.
+    if what.starts_with(b"detail") && !x.may_take_over() {
+        return Flow::Wait;
+    }
     let (node, now) = (x.reach.node, x.reach.now);
     if !stats::report(node, now, what, &mut x.sink().bytes) {
         x.sink().push(UNKNOWN);
@@ -114,9 +117,4 @@ pub fn shutdown(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     }
     x.reach.node.stopping.store(true, Ordering::Release);
     Flow::Close
-}
-
-/// `watch ...`.
-pub fn watch(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
-    x.answer(NO_WATCH, command.line_bytes)
 }

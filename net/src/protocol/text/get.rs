@@ -93,7 +93,9 @@ pub fn answer(found: Found<'_>, cas: bool, sight: Sight<'_>, output: &mut Output
 
 /// The answer to one key of get or gets that waited for a write.
 pub fn answer_deferred(key: &[u8], cas: bool, last: bool, sight: Sight<'_>, output: &mut Output) {
-    answer(sight.reader.get(KeyHash::of(key), key, sight.now), cas, sight, output);
+    let found = sight.reader.get(KeyHash::of(key), key, sight.now);
+    sight.note_fetch(key, &found);
+    answer(found, cas, sight, output);
     if last {
         output.push(END);
     }

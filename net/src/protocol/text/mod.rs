@@ -9,3 +9,4 @@ pub mod get;
 pub mod store;
 pub mod touch;
 pub mod tuning;
+pub mod watch;

@@ -27,7 +27,6 @@ fn short_answers() {
         .step("stats nonsense\r\n", "ERROR\r\n")
         .step("stats noreply\r\n", "ERROR\r\n")
         .step("stats reset\r\n", "RESET\r\n")
-        .step("watch\r\n", "CLIENT_ERROR watch commands not allowed\r\n")
         .play();
 }
 
