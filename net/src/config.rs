@@ -60,8 +60,13 @@ pub struct Config {
     pub connections_max: u32,
     /// `-t`.
     pub workers: u16,
-    /// `-R`.
+    /// `-R`, as shown.
     pub requests_per_turn: u32,
+    /// `-R` where it was given: requests of one connection before others have their turn. Without it a receive buffer
+    /// is what one connection may ask in a turn.
+    pub requests_limit: u32,
+    /// `-o relaxed_privileges`, which only debug builds of memcached have: the clock can be set by `debugtime`.
+    pub debug_clock: bool,
     /// `--spin-us`: how long a worker looks for something to do before it sleeps, in microseconds; 0 is not at all.
     pub spin_us: u32,
     /// `-b`.
@@ -139,6 +144,8 @@ impl Default for Config {
             connections_max: 1024,
             workers: 4,
             requests_per_turn: 20,
+            requests_limit: u32::MAX,
+            debug_clock: false,
             spin_us: SPIN_US_DEFAULT,
             backlog: 1024,
             binding: Binding::Auto,
@@ -335,6 +342,7 @@ impl Config {
         if let Some(text) = flags.text("max-reqs-per-event") {
             let wrong = "Number of requests per event must be greater than 0";
             self.requests_per_turn = number(text, 1, i32::MAX as u32, wrong)?;
+            self.requests_limit = self.requests_per_turn;
         }
         if let Some(text) = flags.text("spin-us") {
             let wrong = format!("Spinning before sleep takes 0 to {SPIN_US_MAX} microseconds");

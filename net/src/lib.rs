@@ -4,6 +4,7 @@
 //! start reading.
 
 pub mod auth;
+pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod dump;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use ringcache_engine::{Engine, Seconds};
 
 use crate::auth::Auth;
+use crate::clock::Clock;
 use crate::config::{Config, Tuning};
 use crate::dump::Crawls;
 use crate::observe::Observers;
@@ -37,6 +38,8 @@ pub struct Node {
     pub crawls: Crawls,
     /// What operators have tuned, for `stats settings`. As `baseline`, only touched by commands about the node.
     pub tuning: Mutex<Tuning>,
+    /// The time.
+    pub clock: Clock,
     /// Watchers and counts per prefix.
     pub observers: Observers,
     /// What SIGHUP reads again.
@@ -60,6 +63,7 @@ impl Node {
             roster: Roster::new(config.workers),
             crawls: Crawls::default(),
             tuning: Mutex::new(config.tuning.clone()),
+            clock: Clock::new(config.debug_clock),
             observers: Observers::new(&config),
             reload: Reload::default(),
             baseline: Mutex::default(),

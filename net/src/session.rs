@@ -260,6 +260,7 @@ impl Session {
     }
 
     fn run_commands<'i>(&mut self, input: &'i [u8], x: &mut Exchange<'_, 'i, '_>) -> Progress {
+        let mut requests_left = x.reach.node.config.requests_limit;
         loop {
             let rest = &input[x.input_at..];
             if rest.is_empty() {
@@ -274,6 +275,11 @@ impl Session {
             if x.is_full() {
                 return Progress::Hold;
             }
+            if requests_left == 0 {
+                x.reach.counters.conn_yields.add(1);
+                return Progress::Hold;
+            }
+            requests_left -= 1;
             match self.run_one(rest, x) {
                 Flow::Taken(taken) => x.input_at += taken,
                 Flow::Swallow { taken, bytes } => {
@@ -395,6 +401,7 @@ fn run_line<'i>(line: &'i [u8], input: &'i [u8], line_bytes: usize, x: &mut Exch
         b"verbosity" => text::admin::verbosity(x, command),
         b"cache_memlimit" => text::admin::cache_memlimit(x, command),
         b"shutdown" => text::admin::shutdown(x, command),
+        b"debugtime" => text::admin::debugtime(x, command),
         b"slabs" => text::tuning::slabs(x, command),
         b"lru" => text::tuning::lru(x, command),
         b"lru_crawler" => text::crawler::lru_crawler(x, command),

@@ -2,7 +2,7 @@
 //!
 //! Each worker writes its own counters and nobody else's, so a bump costs a load and a store. A `stats` command
 //! sums them up; `stats reset` can't clear what another worker owns, so it remembers the sums as a baseline that
-//! later reports subtract. Names and their order are memcached's; `docs/protocol.md` tells which of them mean
+//! later reports subtract. Names and their order are memcached's; `docs/monitoring.md` tells which of them mean
 //! something else here.
 
 mod classes;
@@ -109,7 +109,7 @@ macro_rules! counters {
     ($($(#[$attribute:meta])* $name:ident,)*) => {
         /// Counters of one worker, named as memcached names them.
         #[derive(Debug, Default)]
-        #[expect(missing_docs, reason = "the names are memcached's stats names; docs/protocol.md explains them")]
+        #[expect(missing_docs, reason = "the names are memcached's stats names; docs/monitoring.md explains them")]
         pub struct Counters {
             $($(#[$attribute])* pub $name: Counter,)*
         }
@@ -166,6 +166,9 @@ counters! {
     conn_yields,
     idle_kicks,
     listen_disabled,
+    listen_disabled_micros,
+    /// 1 while connections past the limit are held back.
+    not_accepting,
     /// Turns of the loop, and how many of them slept.
     turns,
     sleeps,
@@ -203,6 +206,7 @@ impl Baseline {
     fn since(&self, earlier: &Baseline) -> Baseline {
         let mut counters = self.counters.since(&earlier.counters);
         counters.curr_connections = self.counters.curr_connections;
+        counters.not_accepting = self.counters.not_accepting;
         let (latest, before) = (self.records, earlier.records);
         let records = ShardStats {
             total_items: latest.total_items.wrapping_sub(before.total_items),

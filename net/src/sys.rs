@@ -1,11 +1,13 @@
 //! System calls that the standard library does not offer, each behind a safe function.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Processor time of the whole process so far: in user mode, and in the kernel. One system call.
@@ -341,6 +343,23 @@ pub fn socket_address(socket: RawFd, end: End) -> Option<SocketAddr> {
         }
         _ => None,
     }
+}
+
+/// The path that a Unix socket is bound to, or was accepted on; `None` for other families and closed connections.
+pub fn socket_path(socket: RawFd) -> Option<PathBuf> {
+    let mut storage = MaybeUninit::<libc::sockaddr_un>::zeroed();
+    let mut length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: the pointers are valid for writes of the length that is given with them; a descriptor that is not a
+    // socket only makes the call fail.
+    if unsafe { libc::getsockname(socket, storage.as_mut_ptr().cast(), &raw mut length) } != 0 {
+        return None;
+    }
+    // SAFETY: all-zero is a valid value, and the kernel only wrote into it.
+    let address = unsafe { storage.assume_init() };
+    let path = address.sun_path.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0);
+    let path: Vec<u8> = path.collect();
+    let is_named = i32::from(address.sun_family) == libc::AF_UNIX && !path.is_empty();
+    is_named.then(|| PathBuf::from(OsString::from_vec(path)))
 }
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {

@@ -27,7 +27,6 @@ use crate::observe::events::Reason;
 use crate::protocol::line;
 use crate::reach::Reach;
 use crate::stats::Counters;
-use crate::sys;
 use accepting::{Acceptor, Admitted};
 use connections::{Connections, Phase, SpareOutputs};
 use spin::Spin;
@@ -121,7 +120,7 @@ impl Worker {
         let number = seed.shard.id().0;
         let driver = Driver::new(seed.doors.event(number))?;
         seed.doors.open(number, driver.ring());
-        let now = Now::from_unix_millis(sys::unix_millis());
+        let now = Now::from_unix_millis(seed.node.clock.unix_millis());
         let spin = Spin::new(Duration::from_micros(u64::from(seed.node.config.spin_us)));
         Ok(Self {
             acceptor: (!seed.listeners.is_empty()).then(|| Acceptor::new(seed.listeners)),
@@ -165,7 +164,7 @@ impl Worker {
     }
 
     fn turn(&mut self) {
-        self.local.now = Now::from_unix_millis(sys::unix_millis());
+        self.local.now = Now::from_unix_millis(self.local.node.clock.unix_millis());
         self.local.counters().turns.add(1);
         self.driver.take(&mut self.completions, &self.doors);
         self.handle_messages();
@@ -289,7 +288,7 @@ impl Worker {
             return;
         }
         let Some(acceptor) = &mut self.acceptor else { return };
-        let admitted = acceptor.poll(&mut self.driver, &self.local.node);
+        let admitted = acceptor.poll(&mut self.driver, &self.local.node, self.local.counters());
         admitted.into_iter().for_each(|admitted| self.hand_over(admitted));
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::server::{Connection, Server};
+use crate::server::{Connection, Server, Transport};
 
 /// What a machine with an ordinary limit can be asked for.
 const CONNECTIONS: usize = 10_000;
@@ -57,6 +57,16 @@ fn every_connection_is_listed() {
     for worker in 0..2 {
         assert_eq!(listed.matches(&format!(":ringcache_worker {worker}\r\n")).count(), 3, "{listed}");
     }
+}
+
+#[test]
+fn connections_over_a_unix_socket_show_its_path() {
+    let server = Server::ringcached_on(Transport::Unix, &["-t", "2"]);
+    let mut connection = server.connect();
+    connection.send("stats conns\r\n");
+    let listed = String::from_utf8(connection.receive_until(b"END\r\n")).expect("stats are text");
+    assert_eq!(listed.matches(":addr unix:/").count(), 2, "{listed}");
+    assert_eq!(listed.matches(":listen_addr unix:/").count(), 1, "{listed}");
 }
 
 #[test]

@@ -26,6 +26,25 @@ fn forbidden_flush_all_is_refused() {
     assert_eq!(connection.ask("flush_all"), "CLIENT_ERROR flush_all not allowed");
 }
 
+/// As memcached's own tests move the clock, in its debug builds.
+#[test]
+fn the_clock_obeys_debugtime_where_tests_ask_for_it() {
+    for workers in ["1", "2"] {
+        let server = Server::ringcached(&["-t", workers, "-o", "relaxed_privileges"]);
+        let mut connection = server.connect();
+        assert_eq!(connection.ask("debugtime p"), "OK");
+        for key in 0..8 {
+            assert_eq!(connection.ask(&format!("set k{key} 0 100 1\r\nx")), "STORED");
+        }
+        assert_eq!(connection.ask("debugtime 99"), "OK");
+        assert_eq!(connection.ask("mg k1 t"), "HD t1");
+        assert_eq!(connection.ask("debugtime 1"), "OK");
+        assert_eq!(connection.ask("get k0 k1 k2 k3 k4 k5 k6 k7"), "END");
+        assert_eq!(connection.ask("debugtime r"), "OK");
+        assert_eq!(connection.ask("debugtime x"), "ERROR");
+    }
+}
+
 fn transcripts() -> Vec<Transcript> {
     vec![
         storage(),

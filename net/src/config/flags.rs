@@ -129,7 +129,12 @@ fn memory_flags() -> [Arg; 8] {
 
 fn protocol_flags() -> [Arg; 9] {
     [
-        valued("max-reqs-per-event", 'R', "num", "requests of one connection per turn (default: 20)"),
+        valued(
+            "max-reqs-per-event",
+            'R',
+            "num",
+            "requests of one connection before others have their turn (default: 16 KiB of them)",
+        ),
         plain("disable-cas", 'C', "show 0 as every CAS unique"),
         valued(
             "protocol",

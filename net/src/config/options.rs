@@ -36,6 +36,7 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
         "watcher_logbuf_size" => config.watcher_log_bytes = kibibytes(value),
         "worker_logbuf_size" => config.worker_log_bytes = kibibytes(value),
         "lru_crawler" | "no_lru_crawler" => {}
+        "relaxed_privileges" => config.debug_clock = true,
         _ => {
             config.maxconns_fast &= name != "no_modern";
             config.ignored_options.push(format!("-o {part}"));
@@ -62,6 +63,7 @@ pub(super) fn help() -> String {
   track_sizes           let `stats sizes` count records by size, when asked
   watcher_logbuf_size=<KiB>, worker_logbuf_size=<KiB>
                         what waits for a watcher, and what a worker notes in a turn
+  relaxed_privileges    for tests: the debugtime command sets the clock
   no_lru_crawler        refuse dumps by lru_crawler until it is enabled
 Accepted for memcached's sake, without effect; -v lists those that were given:",
     );
@@ -137,6 +139,7 @@ const APPLIED: &[&str] = &[
     "no_lru_crawler",
     "watcher_logbuf_size",
     "worker_logbuf_size",
+    "relaxed_privileges",
 ];
 
 const U32: u64 = u32::MAX as u64;

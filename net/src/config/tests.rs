@@ -55,7 +55,8 @@ fn every_accepted_flag_changes_its_field() {
     changed("-I 1k", |c| c.item_bytes_max = 1024);
     changed("-I 1500", |c| c.item_bytes_max = 1500);
     changed("-m 2048 -I 1024M", |c| (c.memory_bytes, c.item_bytes_max) = (2 << 30, 1 << 30));
-    changed("-R 7", |c| c.requests_per_turn = 7);
+    changed("-R 7", |c| (c.requests_per_turn, c.requests_limit) = (7, 7));
+    changed("-o relaxed_privileges", |c| c.debug_clock = true);
     changed("-b 0", |c| c.backlog = 0);
     changed("--spin-us 0", |c| c.spin_us = 0);
     changed("--spin-us=10000", |c| c.spin_us = 10_000);

@@ -193,7 +193,10 @@ fn address(socket: RawFd, end: End) -> String {
     match sys::socket_address(socket, end) {
         Some(v4) if v4.is_ipv4() => format!("tcp:{v4}"),
         Some(v6) => format!("tcp6:{v6}"),
-        None => "unix".to_owned(),
+        None => match sys::socket_path(socket) {
+            Some(path) => format!("unix:{}", path.display()),
+            None => "unix".to_owned(),
+        },
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Lines, Snapshot};
-use crate::config::MEMCACHED_VERSION;
+use crate::config::{Config, MEMCACHED_VERSION};
+use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED};
 
 pub(super) fn write(now: &Snapshot, lines: &mut Lines) {
     write_process(now, lines);
@@ -36,7 +37,13 @@ fn write_connections(now: &Snapshot, lines: &mut Lines) {
     }
     lines.line("connection_structures", now.counters.curr_connections);
     lines.zeros(&["response_obj_oom", "response_obj_count", "response_obj_bytes"]);
-    lines.zeros(&["read_buf_count", "read_buf_bytes", "read_buf_bytes_free", "read_buf_oom", "reserved_fds"]);
+    lines.zeros(&["read_buf_count", "read_buf_bytes", "read_buf_bytes_free", "read_buf_oom"]);
+    lines.line("reserved_fds", reserved_descriptors(now.config));
+}
+
+/// What the process opens besides connections.
+fn reserved_descriptors(config: &Config) -> u64 {
+    DESCRIPTORS_RESERVED + u64::from(config.workers) * DESCRIPTORS_PER_WORKER
 }
 
 fn write_commands(now: &Snapshot, lines: &mut Lines) {
@@ -75,9 +82,9 @@ fn write_listening(now: &Snapshot, lines: &mut Lines) {
     lines.line("bytes_read", counters.bytes_read);
     lines.line("bytes_written", counters.bytes_written);
     lines.line("limit_maxbytes", now.memory_limit);
-    lines.line("accepting_conns", 1);
+    lines.line("accepting_conns", u8::from(counters.not_accepting == 0));
     lines.line("listen_disabled_num", counters.listen_disabled);
-    lines.line("time_in_listen_disabled_us", 0);
+    lines.line("time_in_listen_disabled_us", counters.listen_disabled_micros);
     lines.line("threads", now.config.workers);
     lines.line("conn_yields", counters.conn_yields);
 }

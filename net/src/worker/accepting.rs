@@ -20,6 +20,8 @@ pub struct Acceptor {
     listeners: Vec<Listener>,
     /// Without `maxconns_fast`: accepted past the limit, served when there is room.
     held: VecDeque<OwnedFd>,
+    /// Since when it holds somebody back.
+    holds_since: Option<Instant>,
     rests_until: Option<Instant>,
 }
 
@@ -40,7 +42,7 @@ impl Acceptor {
     /// Accepts on `listeners` from the first [`Acceptor::poll`] on.
     pub fn new(listeners: Vec<OwnedFd>) -> Self {
         let listeners = listeners.into_iter().map(|socket| Listener { socket, armed: false }).collect();
-        Self { listeners, held: VecDeque::new(), rests_until: None }
+        Self { listeners, held: VecDeque::new(), holds_since: None, rests_until: None }
     }
 
     /// Takes what the kernel told about a listener. Past the limit on connections the client is refused, or held
@@ -75,7 +77,11 @@ impl Acceptor {
             counters.rejected_connections.add(1);
         } else {
             self.held.push_back(socket);
-            counters.listen_disabled.add(1);
+            if self.holds_since.is_none() {
+                self.holds_since = Some(Instant::now());
+                counters.listen_disabled.add(1);
+                counters.not_accepting.add(1);
+            }
         }
         None
     }
@@ -93,12 +99,18 @@ impl Acceptor {
     }
 
     /// Goes on accepting where it stopped; once per turn. Returns connections that were held back and have room.
-    pub fn poll(&mut self, driver: &mut Driver, node: &Node) -> Vec<Admitted> {
+    pub fn poll(&mut self, driver: &mut Driver, node: &Node, counters: &Counters) -> Vec<Admitted> {
         let mut admitted = Vec::new();
         while node.roster.count() < node.config.connections_max
             && let Some(socket) = self.held.pop_front()
         {
             admitted.push(Admitted { socket, worker: node.roster.assign() });
+        }
+        if self.held.is_empty()
+            && let Some(since) = self.holds_since.take()
+        {
+            counters.not_accepting.sub(1);
+            counters.listen_disabled_micros.add(since.elapsed().as_micros() as u64);
         }
         if self.rests_until.is_some_and(|until| Instant::now() >= until) {
             self.rests_until = None;

@@ -41,7 +41,9 @@ pub fn answer(found: Found<'_>, key: &[u8], asked: Asked, sight: Sight<'_>, outp
 /// The answer to a get that waited for a write; `kept` is what it left behind and its key.
 pub fn answer_deferred(kept: &[u8], sight: Sight<'_>, output: &mut Output) {
     let (asked, key) = Asked::from_bytes(kept);
-    answer(sight.reader.get(KeyHash::of(key), key, sight.now), key, asked, sight, output);
+    let found = sight.reader.get(KeyHash::of(key), key, sight.now);
+    sight.note_fetch(key, &found);
+    answer(found, key, asked, sight, output);
 }
 
 /// Encodes a record, in the form of get and of get-and-touch.

@@ -8,7 +8,7 @@ use crate::limits::{MEMORY_LIMIT_MIB_MAX, MEMORY_LIMIT_MIB_MIN, VERBOSITY_MAX};
 use crate::log;
 use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens, is_noreply};
-use crate::protocol::number::{parse_i32, parse_u32};
+use crate::protocol::number::{parse_i32, parse_i64, parse_u32};
 use crate::protocol::{BAD_FORMAT, UNKNOWN};
 use crate::session::answers::{Form, Keys, Verb};
 use crate::session::{Delivery, Exchange, Flow};
@@ -91,7 +91,24 @@ pub fn stats(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     if !stats::report(node, now, what, &mut x.sink().bytes) {
         x.sink().push(UNKNOWN);
     }
+    // `stats detail on` holds for the commands behind it.
+    x.sight.observer = x.reach.observer();
     Flow::Taken(command.line_bytes)
+}
+
+/// `debugtime p|r|<seconds>`: stops the clock, lets it go on, moves it. Only with `-o relaxed_privileges`.
+pub fn debugtime(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    let clock = &x.reach.node.clock;
+    let word = Tokens::of(command.args).next().filter(|_| clock.is_debug());
+    match word {
+        Some(b"p") => clock.stop(),
+        Some(b"r") => clock.go_on(),
+        word => match word.and_then(parse_i64) {
+            Some(seconds) => clock.move_by(seconds),
+            None => return x.answer(UNKNOWN, command.line_bytes),
+        },
+    }
+    x.answer(OK, command.line_bytes)
 }
 
 /// `cache_memlimit <mebibytes> [noreply]`.

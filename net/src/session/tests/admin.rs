@@ -24,6 +24,7 @@ fn short_answers() {
             "cache_memlimit 1000000001\r\n",
             "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n",
         )
+        .step("debugtime p\r\n", "ERROR\r\n")
         .step("stats nonsense\r\n", "ERROR\r\n")
         .step("stats noreply\r\n", "ERROR\r\n")
         .step("stats reset\r\n", "RESET\r\n")

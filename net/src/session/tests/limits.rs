@@ -5,6 +5,21 @@ use crate::config::Config;
 use crate::limits::{KEPT_INPUT_STEP_BYTES, OUTPUT_BYTES_HIGH};
 use crate::session::{Progress, Session};
 
+/// Goal: `-R` bounds what one call executes, and nothing is lost by it.
+#[test]
+fn a_limit_on_requests_lets_others_in_between() {
+    for shards in super::SHARDS {
+        let mut world = World::with_config(shards, Config { requests_limit: 3, ..Config::default() });
+        world.send_at_once(&b"mn\r\n".repeat(8));
+        assert_eq!((world.output.bytes.len(), world.progress), (3 * 4, Progress::Hold));
+        world.resume();
+        assert_eq!((world.output.bytes.len(), world.progress), (6 * 4, Progress::Hold));
+        world.resume();
+        assert_eq!((world.output.bytes.len(), world.progress), (8 * 4, Progress::Receive));
+        assert_eq!(world.node.workers[0].conn_yields.value(), 2);
+    }
+}
+
 #[test]
 fn a_session_is_small() {
     assert!(size_of::<Session>() <= 128, "{} bytes", size_of::<Session>());
