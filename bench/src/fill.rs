@@ -39,6 +39,8 @@ pub struct FillArgs {
 pub struct Full {
     /// Records with keys of [`KEY_BYTES`].
     pub records: u64,
+    /// Sets that were answered with an error, for want of memory.
+    pub refused: u64,
     /// `-m` divided by the records, less key and value.
     pub bytes_over_the_data: f64,
     /// Memory of the process.
@@ -79,7 +81,7 @@ pub fn fill(server: &Server, memory_bytes: u64, value_bytes: usize) -> Result<Fu
     let value = vec![b'v'; value_bytes];
     let data_bytes = (KEY_BYTES + value_bytes) as u64;
     let keys = memory_bytes * TIMES_OVER / (data_bytes + OVERHEAD_BYTES_MIN);
-    let (mut batch, mut next) = (Vec::new(), 0);
+    let (mut batch, mut next, mut refused) = (Vec::new(), 0, 0);
     while next < keys {
         batch.clear();
         let end = keys.min(next + BATCH_SETS);
@@ -88,6 +90,11 @@ pub fn fill(server: &Server, memory_bytes: u64, value_bytes: usize) -> Result<Fu
         }
         client.exchange(&batch, (end - next) as usize, |piece| match piece {
             Piece::Line(b"STORED") => Ok(true),
+            // memcached says so when its eviction does not keep up with a pipeline of sets.
+            Piece::Line(line) if line.starts_with(OUT_OF_MEMORY) => {
+                refused += 1;
+                Ok(true)
+            }
             other => Err(not_a_reply("set", other)),
         })?;
         next = end;
@@ -97,7 +104,7 @@ pub fn fill(server: &Server, memory_bytes: u64, value_bytes: usize) -> Result<Fu
         return Err(BenchError::Usage(format!("{keys} records did not fill the server")));
     }
     let bytes_over_the_data = memory_bytes as f64 / records as f64 - data_bytes as f64;
-    Ok(Full { records, bytes_over_the_data, resident_bytes: resident_bytes(server.pid())? })
+    Ok(Full { records, refused, bytes_over_the_data, resident_bytes: resident_bytes(server.pid())? })
 }
 
 impl Full {
@@ -116,6 +123,7 @@ impl Full {
             "server": kind.name(),
             "value_bytes": value_bytes,
             "records": self.records,
+            "refused": self.refused,
             "bytes_over_the_data": self.bytes_over_the_data,
             "resident_bytes": self.resident_bytes,
         })
@@ -128,3 +136,4 @@ pub const KEY_BYTES: usize = 20;
 const TIMES_OVER: u64 = 2;
 const OVERHEAD_BYTES_MIN: u64 = 40;
 const BATCH_SETS: u64 = 1024;
+const OUT_OF_MEMORY: &[u8] = b"SERVER_ERROR out of memory";

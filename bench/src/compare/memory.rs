@@ -14,7 +14,7 @@ pub const ROWS: &[Row] = &[Row {
 
 /// Nothing here depends on time, so each cache is filled once.
 fn memory(setup: &Setup) -> Result<Outcome, BenchError> {
-    let columns = vec!["records", "bytes over the data", "RSS over -m, MiB"];
+    let columns = vec!["records", "bytes over the data", "RSS over -m, MiB", "refused sets"];
     let mut finding = Finding { table: Table { columns, lines: Vec::new() }, ..Finding::default() };
     for value_bytes in VALUES_BYTES {
         for program in [Program::Ringcached, Program::Memcached] {
@@ -24,7 +24,8 @@ fn memory(setup: &Setup) -> Result<Outcome, BenchError> {
             let full = fill(&server, (MEMORY_MIB as u64) << 20, value_bytes)?;
             let beside_mib = resident_beside_mib(&full);
             let name = format!("{} {value_bytes} B", program.name());
-            let figures = vec![full.records as f64, full.bytes_over_the_data, beside_mib];
+            let figures =
+                vec![full.records as f64, full.bytes_over_the_data, beside_mib, full.refused as f64];
             finding.table.lines.push((name, figures));
             if program == Program::Ringcached {
                 finding.ratios.push(judged(
