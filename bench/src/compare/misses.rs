@@ -13,7 +13,7 @@ use crate::process::pin_thread;
 /// The rows of this family.
 pub const ROWS: &[Row] = &[Row {
     name: "misses",
-    title: "cache-aside replay of a million requests at -m 64 and 128, -t 2: misses",
+    title: "cache-aside replay of traces and generated clusters at -m 64 and 128, -t 2: misses",
     measure: misses,
 }];
 
@@ -48,7 +48,7 @@ fn replays(traces: &Path) -> Result<Vec<Replay>, BenchError> {
     let mut replays = TRACES.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     for number in CLUSTERS {
         let cluster = Cluster::find(number).map_err(BenchError::Usage)?;
-        replays.push(Replay::from_cluster(cluster, CLUSTER_KEYS, REQUESTS));
+        replays.push(Replay::from_cluster(cluster, CLUSTER_KEYS, CLUSTER_REQUESTS));
     }
     Ok(replays)
 }
@@ -61,10 +61,15 @@ fn measure(setup: &Setup, program: Program, memory_mib: usize, replay: &Replay) 
     std::thread::scope(|scope| {
         let client = scope.spawn(|| {
             pin_thread(&[setup.client_cpu])?;
-            server::replay(&running, replay, SPEED)
+            server::replay(&running, replay, speed(replay))
         });
         client.join().expect("a replay returns its failures")
     })
+}
+
+/// How much faster than its own time a replay goes; a trace has none.
+fn speed(replay: &Replay) -> f64 {
+    replay.rate.map_or(1.0, |rate| CLUSTER_RATE / rate)
 }
 
 fn average(ratios: &[Ratio]) -> Ratio {
@@ -78,7 +83,8 @@ const TRACES: [&str; 3] = ["orm-busy.u32.gz", "oltp.u32.gz", "cloudphysics.u32si
 const CLUSTERS: [u32; 3] = [4, 7, 29];
 const CLUSTER_KEYS: u32 = 1_000_000;
 const REQUESTS: usize = 1_000_000;
+const CLUSTER_REQUESTS: usize = 500_000;
 const FOOTPRINT_BYTES: u64 = 512 << 20;
 const MEMORY_MIB: [usize; 2] = [64, 128];
-/// A cluster's time passes so much faster.
-const SPEED: f64 = 20.0;
+/// Requests per second that a cluster is replayed at: both servers keep up with it on one connection.
+const CLUSTER_RATE: f64 = 12_000.0;
