@@ -113,7 +113,11 @@ impl Pair {
             }
             // Grown beyond the item limit: what becomes of the present record is checked by the engine's own tests.
             Some(_) => {
-                assert!(matches!(outcome.status, Status::TooLarge | Status::NotStored), "{:?}", outcome.status);
+                assert!(
+                    matches!(outcome.status, Status::TooLarge | Status::NotStored),
+                    "{:?}",
+                    outcome.status
+                );
                 self.apply(key, Op::Delete(Delete::default()));
                 self.model.remove(key);
             }
@@ -128,7 +132,7 @@ impl Pair {
 
     fn touch(&mut self, key: &[u8], seconds: u8, present: Option<Record>) {
         let expiry = Expiry::at(Seconds(self.now.seconds.0 + u32::from(seconds)));
-        let outcome = self.apply(key, Op::Touch(expiry));
+        let outcome = self.apply(key, Op::Touch { expiry, fetches: true });
         assert_eq!(outcome.status, if present.is_some() { Status::Touched } else { Status::NotFound });
         if let Some(record) = present {
             self.model.insert(key.to_vec(), Record { expiry, ..record });
