@@ -42,7 +42,7 @@ pub struct LoadArgs {
     /// Shares of get, set, delete, incr, decr, touch, and of the meta commands mg, ms, md, ma, mt (mg with T)
     #[arg(long, default_value = "get=90,set=10")]
     mix: Mix,
-    /// Lengths of the values: BYTES, log-normal:MEAN[:SIGMA], cluster:NUMBER (of Twitter's) or trace. A key's value always has
+    /// Lengths of the values: BYTES, log-normal:MEAN or log-normal:MEAN:SIGMA, cluster:NUMBER (of Twitter's) or trace. A key's value always has
     /// the same length
     #[arg(long, default_value = "100")]
     value_bytes: ValueBytes,
