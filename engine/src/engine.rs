@@ -104,7 +104,8 @@ pub(crate) struct Shared {
     pub(crate) slab_bytes: u64,
     /// Records above this many bytes get a run of their own.
     pub(crate) run_bytes_min: u64,
-    /// Bytes of the budget that only the mover may take: a slab for each shard.
+    /// Bytes of the budget that only the mover may take: two slabs for each shard, because what one slab holds may
+    /// have come to belong to two classes of time to live.
     pub(crate) spare_bytes: u64,
     /// Below this much left in the budget the shards make room.
     pub(crate) low_bytes: u64,
@@ -216,7 +217,7 @@ fn map(options: &EngineOptions, slab_bytes: u64, readers: usize) -> Result<Share
     };
     let shards = (0..options.shards).map(|_| shard()).collect::<Result<Box<[ShardShared]>, OpenError>>()?;
     let pool = Pool::new(&arena, slab_bytes, options.memory_bytes);
-    let spare_bytes = u64::from(options.shards) * slab_bytes;
+    let spare_bytes = u64::from(options.shards) * 2 * slab_bytes;
     Ok(Shared {
         pool,
         turns: Turns::new(readers),

@@ -78,7 +78,7 @@ impl SlotCursor {
                 from,
                 |slot| asked.contains(&slot),
                 |location| RecordView::at(&shared.arena, location).hash(),
-                |location| wants_more = visit(RecordView::at(&shared.arena, location)),
+                |location| wants_more &= visit(RecordView::at(&shared.arena, location)),
             );
         }
     }

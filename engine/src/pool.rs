@@ -193,8 +193,9 @@ impl Pool {
     }
 
     /// Takes memory for an index table, which has a mapping of its own.
-    pub(crate) fn take_table(&self, arena: &Arena, bytes: u64) -> bool {
-        if !self.charge(bytes, 0) {
+    /// `spare` bytes stay behind.
+    pub(crate) fn take_table(&self, arena: &Arena, bytes: u64, spare: u64) -> bool {
+        if !self.charge(bytes, spare) {
             return false;
         }
         let mut lists = self.lists();

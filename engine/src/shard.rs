@@ -111,7 +111,7 @@ impl Shard {
             evicted: None,
         };
         assert!(
-            shared.pool.take_table(&shared.arena, owner.index.bytes()),
+            shared.pool.take_table(&shared.arena, owner.index.bytes(), 0),
             "opening checked that the tables fit"
         );
         let shard = Self { shared, owner, _not_sync: PhantomData };

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::engine::Shared;
-use crate::expiry::ttl_class;
+use crate::expiry::{TTL_CLASSES, ttl_class};
 use crate::hash::KeyHash;
 use crate::index::Place;
 use crate::memory::Reservation;
@@ -184,7 +184,12 @@ impl Owner {
                 self.open_run(shared, bytes as u64, queue, class, spare)?
             }
             Some(id) if self.slabs.get(id).filled + bytes as u64 <= shared.slab_bytes => id,
-            _ => self.open_slab(shared, queue, class, spare)?,
+            _ => match self.open_slab(shared, queue, class, spare) {
+                Some(id) => id,
+                // A copy goes among records of another class rather than nowhere.
+                None if spare == 0 => self.roomy_slab(shared, queue, bytes as u64)?,
+                None => return None,
+            },
         };
         let slab = self.slabs.get_mut(id);
         let offset = u64::from(slab.number.0) * shared.slab_bytes + slab.filled;
@@ -193,6 +198,13 @@ impl Owner {
         slab.expiry.include(draft.expiry);
         slab.version_max = slab.version_max.max(draft.version);
         Some(publish(&shared.arena, Reservation { offset, bytes }, draft))
+    }
+
+    /// An open slab of any class with room for so much.
+    fn roomy_slab(&self, shared: &Shared, queue: Queue, bytes: u64) -> Option<SlabId> {
+        (0..TTL_CLASSES)
+            .filter_map(|class| self.slabs.open(queue, class))
+            .find(|&id| self.slabs.get(id).filled + bytes <= shared.slab_bytes)
     }
 
     fn open_slab(&mut self, shared: &Shared, queue: Queue, class: usize, spare: u64) -> Option<SlabId> {
@@ -356,8 +368,10 @@ impl Owner {
             self.bury(shared, location);
         }
         let released = self.index.release_moved(&part.index);
-        shared.pool.retire_table(released);
-        shared.pool.recycle_table(released);
+        if released > 0 {
+            shared.pool.retire_table(released);
+            shared.pool.recycle_table(released);
+        }
         if let Some(bytes) = outgrown {
             shared.pool.retire_table(bytes);
             self.waiting.push_back((shared.turns.retire(), Waiting::OlderTable(bytes)));
@@ -372,7 +386,7 @@ impl Owner {
         if bytes == 0 {
             return true;
         }
-        let is_granted = shared.pool.take_table(&shared.arena, bytes);
+        let is_granted = shared.pool.take_table(&shared.arena, bytes, shared.spare_bytes);
         if is_granted {
             self.index.grant(index);
         }

@@ -37,7 +37,8 @@ impl Prices {
             mean => mean - mean / MEAN_WEIGHT + scaled / MEAN_WEIGHT,
         };
         let price = scaled * u64::from(CREDIT_OF_AN_ACCESS) * ONE / self.mean.max(1);
-        (price << self.pressure).clamp(1, u64::from(CREDIT_MAX) * ONE)
+        // Credit that is full pays every price, unless walks keep too much.
+        price.clamp(1, u64::from(CREDIT_MAX) * ONE) << self.pressure
     }
 
     /// The credit that is left after paying, or nothing where it does not suffice.

@@ -306,7 +306,8 @@ impl Owner {
         if job.purpose == Purpose::Sweep {
             slab.expiry = job.stays;
         }
-        if job.purpose == Purpose::Evict {
+        // A run is one record: whether it stays says nothing about prices.
+        if job.purpose == Purpose::Evict && !slab.is_run() {
             self.prices.end_walk(job.kept, slab.filled);
         }
         if slab.live == 0 && job.purpose == Purpose::Clean {
