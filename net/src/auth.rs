@@ -54,8 +54,8 @@ impl Auth {
     /// For the users that `config` asks for. Reads nothing yet.
     pub fn of(config: &Config) -> Self {
         let file = match (&config.auth_file, &config.sasl_file) {
-            (Some(path), _) => Some((path.clone(), Layout::Pairs)),
-            (None, Some(path)) => Some((path.clone(), Layout::Fields)),
+            (Some(path), _) => Some((lasting(path), Layout::Pairs)),
+            (None, Some(path)) => Some((lasting(path), Layout::Fields)),
             (None, None) => None,
         };
         Self {
@@ -109,6 +109,11 @@ impl Auth {
         let unlogged = self.unlogged.swap(0, Ordering::Relaxed);
         tracing::warn!(connection = ticket.connection, unlogged, "authentication failed: {reason}");
     }
+}
+
+/// The path as it is from everywhere: a daemon changes its folder before the file is read again.
+fn lasting(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

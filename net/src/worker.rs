@@ -302,9 +302,8 @@ impl Worker {
         if std::mem::replace(&mut self.kept_house, seconds) == seconds || limit == 0 {
             return;
         }
-        for ticket in self
-            .connections
-            .tickets(|c| c.presence.idle_seconds(seconds) > limit && !c.session.is_streaming())
+        for ticket in
+            self.connections.tickets(|c| c.presence.idle_seconds(seconds) > limit && c.awaits_request())
         {
             self.local.counters().idle_kicks.add(1);
             self.close(ticket, Reason::IdleTimeout);
@@ -332,7 +331,7 @@ impl Worker {
         if wait == Wait::No {
             return self.driver.submit(wait);
         }
-        if self.spin.is_due() && self.finds_work() {
+        if wait == Wait::Alarm && self.spin.is_due() && self.finds_work() {
             return;
         }
         self.doors.bell(self.local.number).announce_sleep();

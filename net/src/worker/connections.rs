@@ -83,6 +83,11 @@ impl Connection {
         self.flight.is_none() && self.output.is_none() && self.session.writes_waiting() == 0
     }
 
+    /// It is the peer's turn: nothing is being answered, sent or streamed.
+    pub fn awaits_request(&self) -> bool {
+        self.is_drained() && !self.holds && !self.session.is_streaming()
+    }
+
     /// The kernel has no request of it.
     pub fn is_quiet(&self) -> bool {
         self.flight.is_none() && self.receiving == Receiving::Off

@@ -121,11 +121,12 @@ impl Worker {
             self.spare.put(outgoing);
         }
         connection.holds = progress == Progress::Hold;
-        if !connection.holds {
+        // A watcher's input is thrown away; receiving goes on, so that its end is seen.
+        if !connection.holds || connection.session.is_watching() {
             connection.held_bytes = 0;
         }
-        if progress == Progress::Close || (progress == Progress::Receive && connection.phase == Phase::Ended)
-        {
+        let goes_on = progress == Progress::Hold && !connection.session.is_watching();
+        if progress == Progress::Close || (!goes_on && connection.phase == Phase::Ended) {
             connection.phase = connection.phase.max(Phase::Draining);
         }
         connection.presence.mark(match () {
