@@ -79,8 +79,8 @@ fn average(ratios: &[Ratio]) -> Ratio {
 }
 
 const TRACES: [&str; 3] = ["orm-busy.u32.gz", "oltp.u32.gz", "cloudphysics.u32size.gz"];
-/// Clusters with short and mixed times to live, whose data does not fit.
-const CLUSTERS: [u32; 3] = [4, 7, 29];
+/// Clusters with times to live of minutes, days and hours, whose data does not fit.
+const CLUSTERS: [u32; 3] = [4, 53, 7];
 const CLUSTER_KEYS: u32 = 1_000_000;
 const REQUESTS: usize = 1_000_000;
 const CLUSTER_REQUESTS: usize = 500_000;
