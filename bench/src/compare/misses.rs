@@ -87,4 +87,4 @@ const CLUSTER_REQUESTS: usize = 500_000;
 const FOOTPRINT_BYTES: u64 = 512 << 20;
 const MEMORY_MIB: [usize; 2] = [64, 128];
 /// Requests per second that a cluster is replayed at: both servers keep up with it on one connection.
-const CLUSTER_RATE: f64 = 12_000.0;
+const CLUSTER_RATE: f64 = 10_000.0;
