@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::frames;
 use crate::keys::{KeyChooser, Random};
 use crate::mix::{Choice, Operation};
 use crate::values::fill_value;
@@ -74,6 +75,7 @@ impl Encoder {
         match (operation, protocol) {
             (Operation::Get, Protocol::Text) => self.encode_get(output, asked_keys),
             (Operation::Get, Protocol::Meta) => self.encode_meta_get(output, asked_keys),
+            (Operation::Get, Protocol::Binary) => self.encode_binary_get(output, asked_keys),
             (Operation::Get, Protocol::Resp) => self.encode_resp_get(output, asked_keys),
             (Operation::Set, _) => {
                 let key = self.chooser.next(&mut self.random);
@@ -149,14 +151,40 @@ impl Encoder {
         self.asked_for_all(reply_bytes, true)
     }
 
+    /// One get, or `multiget` quiet ones closed by a no-operation.
+    fn encode_binary_get(&mut self, output: &mut Vec<u8>, asked_keys: &mut VecDeque<u32>) -> Asked {
+        let is_single = self.workload.multiget == 1;
+        let mut reply_bytes = 0;
+        for _ in 0..self.workload.multiget {
+            let (key, value_bytes) = self.asked_key(asked_keys);
+            reply_bytes += frames::HEADER_BYTES + frames::FLAGS_BYTES + value_bytes;
+            if is_single {
+                frames::append_get(&key, output);
+            } else {
+                frames::append_quiet_get(&key, output);
+                reply_bytes += KEY_BYTES;
+            }
+        }
+        if !is_single {
+            reply_bytes += frames::append_end(output);
+        }
+        self.asked_for_all(reply_bytes, is_single)
+    }
+
     /// Draws a key and appends it; returns the length of its value.
     fn append_asked_key(&mut self, output: &mut Vec<u8>, asked_keys: &mut VecDeque<u32>) -> usize {
+        let (key, value_bytes) = self.asked_key(asked_keys);
+        output.extend_from_slice(&key);
+        value_bytes
+    }
+
+    /// Draws a key; returns its text and the length of its value.
+    fn asked_key(&mut self, asked_keys: &mut VecDeque<u32>) -> ([u8; KEY_BYTES], usize) {
         let key = self.chooser.next(&mut self.random);
-        output.extend_from_slice(&key_text(VALUE_PREFIX, key));
         if self.workload.verify {
             asked_keys.push_back(key);
         }
-        self.workload.sizes.of(key)
+        (key_text(VALUE_PREFIX, key), self.workload.sizes.of(key))
     }
 
     fn asked_for_all(&self, reply_bytes: usize, is_piece_per_key: bool) -> Asked {
@@ -179,7 +207,14 @@ impl Encoder {
 }
 
 fn append_set(protocol: Protocol, key: &[u8; KEY_BYTES], value: &[u8], output: &mut Vec<u8>) -> Asked {
+    let asked = |reply_bytes| Asked {
+        reply_bytes,
+        keys: 1,
+        operation: Operation::Set,
+        is_piece_per_key: protocol == Protocol::Resp,
+    };
     let (head, middle, reply_bytes): (&[u8], &[u8], usize) = match protocol {
+        Protocol::Binary => return asked(frames::append_set(key, value, output) as u64),
         Protocol::Text => (b"set ", b" 0 0 ", "STORED\r\n".len()),
         Protocol::Meta => (b"ms ", b" ", "HD\r\n".len()),
         Protocol::Resp => (b"*3\r\n$3\r\nSET\r\n$14\r\n", b"\r\n$", "+OK\r\n".len()),
@@ -191,17 +226,19 @@ fn append_set(protocol: Protocol, key: &[u8; KEY_BYTES], value: &[u8], output: &
     output.extend_from_slice(b"\r\n");
     output.extend_from_slice(value);
     output.extend_from_slice(b"\r\n");
-    Asked {
-        reply_bytes: reply_bytes as u64,
-        keys: 1,
-        operation: Operation::Set,
-        is_piece_per_key: protocol == Protocol::Resp,
-    }
+    asked(reply_bytes as u64)
 }
 
 /// The requests that are one line in memcached's protocols: everything without a value.
 fn encode_line(operation: Operation, protocol: Protocol, key: u32, output: &mut Vec<u8>) -> Asked {
     use Operation::{Decr, Delete, Get, Incr, Set, Touch};
+    let key = key_text(if operation.counts() { COUNTER_PREFIX } else { VALUE_PREFIX }, key);
+    let asked = |reply_bytes: usize| Asked {
+        reply_bytes: reply_bytes as u64,
+        keys: 1,
+        operation,
+        is_piece_per_key: protocol == Protocol::Resp,
+    };
     let (head, tail, reply_bytes): (&[u8], &[u8], usize) = match (operation, protocol) {
         (Delete, Protocol::Text) => (b"delete ", b"\r\n", "DELETED\r\n".len()),
         (Delete, Protocol::Meta) => (b"md ", b"\r\n", "HD\r\n".len()),
@@ -215,18 +252,15 @@ fn encode_line(operation: Operation, protocol: Protocol, key: u32, output: &mut 
         (Touch, Protocol::Text) => (b"touch ", b" 0\r\n", "TOUCHED\r\n".len()),
         (Touch, Protocol::Meta) => (b"mg ", b" T0\r\n", "HD\r\n".len()),
         (Touch, Protocol::Resp) => (b"*2\r\n$5\r\nTOUCH\r\n$14\r\n", b"\r\n", ":1\r\n".len()),
+        (Delete | Incr | Decr | Touch, Protocol::Binary) => {
+            return asked(frames::append_plain(operation, &key, output));
+        }
         (Get | Set, _) => unreachable!("gets and sets have functions of their own"),
     };
-    let prefix = if operation.counts() { COUNTER_PREFIX } else { VALUE_PREFIX };
     output.extend_from_slice(head);
-    output.extend_from_slice(&key_text(prefix, key));
+    output.extend_from_slice(&key);
     output.extend_from_slice(tail);
-    Asked {
-        reply_bytes: reply_bytes as u64,
-        keys: 1,
-        operation,
-        is_piece_per_key: protocol == Protocol::Resp,
-    }
+    asked(reply_bytes)
 }
 
 /// The text of a value's key.

@@ -198,8 +198,9 @@ impl Plan {
         if matches!(self.reading, Reading::Blind) && mix.has(|choice| choice.operation == Operation::Delete) {
             return usage("--blind needs every key to stay, so the mix can't delete".to_string());
         }
-        if *protocol == Protocol::Resp && mix.has(|choice| choice.protocol.is_some()) {
-            return usage("a server that speaks resp has no meta commands".to_string());
+        let is_text = matches!(protocol, Protocol::Text | Protocol::Meta);
+        if !is_text && mix.has(|choice| choice.protocol.is_some()) {
+            return usage("meta commands go with the text and meta protocols only".to_string());
         }
         Ok(())
     }
@@ -209,7 +210,11 @@ impl Plan {
     }
 
     fn syntax(&self) -> Syntax {
-        if self.workload.protocol == Protocol::Resp { Syntax::Resp } else { Syntax::Memcached }
+        match self.workload.protocol {
+            Protocol::Text | Protocol::Meta => Syntax::Memcached,
+            Protocol::Binary => Syntax::Binary,
+            Protocol::Resp => Syntax::Resp,
+        }
     }
 
     /// The connections of one thread: an even share.

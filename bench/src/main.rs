@@ -16,6 +16,7 @@ mod error;
 mod figures;
 mod fill;
 mod floor;
+mod frames;
 mod hits;
 mod idle;
 mod keys;

@@ -1,6 +1,8 @@
 //! Replies of memcached's text and meta protocols (protocol.txt, "Retrieval command" and "Meta commands") and of Redis,
 //! one piece at a time, from bytes that may end anywhere.
 
+use crate::frames::parse_reply;
+
 /// One value, or one line that is not followed by a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
@@ -21,6 +23,8 @@ pub enum Syntax {
     /// Text and meta protocol.
     #[default]
     Memcached,
+    /// memcached's binary protocol.
+    Binary,
     /// Redis's protocol, version 2: each bulk string is a value, everything else is a line.
     Resp,
 }
@@ -32,6 +36,9 @@ pub struct Malformed;
 /// The first piece of `bytes` and its length; `None` where it is not complete yet. No allocation; one scan for the line
 /// end, and none over the data.
 pub fn parse_piece(syntax: Syntax, bytes: &[u8]) -> Result<Option<(Piece<'_>, usize)>, Malformed> {
+    if syntax == Syntax::Binary {
+        return parse_reply(bytes);
+    }
     let Some(end) = memchr::memchr(b'\n', bytes) else {
         return if bytes.len() > LINE_BYTES_MAX { Err(Malformed) } else { Ok(None) };
     };

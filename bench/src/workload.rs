@@ -13,6 +13,8 @@ pub enum Protocol {
     Text,
     /// memcached's meta commands.
     Meta,
+    /// memcached's binary frames.
+    Binary,
     /// Redis's.
     Resp,
 }
