@@ -170,7 +170,9 @@ impl Ring {
         self.connections[number].receiving = more;
         let received = match outcome(completion.result()) {
             Ok(received) => received,
-            Err(error) if error.raw_os_error() == Some(NO_BUFFERS) => return self.receive(number),
+            Err(error) if error.raw_os_error() == Some(NO_BUFFERS) || is_interrupted(&error) => {
+                return self.receive(number);
+            }
             Err(error) => {
                 self.close(number, Some(error), peer);
                 return Ok(());
@@ -199,6 +201,7 @@ impl Ring {
         connection.sending = false;
         match outcome(result) {
             Ok(sent) => connection.flown += sent,
+            Err(error) if is_interrupted(&error) => {}
             Err(error) => {
                 self.close(number, Some(error), peer);
                 return Ok(());
@@ -399,6 +402,11 @@ impl BufferPool {
 
 fn outcome(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+/// A signal came between; what was asked for is asked for again.
+fn is_interrupted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
 }
 
 /// Reasons for `enter` to come back that are no failure: the time is over, a signal, completions to be taken first.

@@ -54,7 +54,7 @@ pub enum Received {
     Bytes(Chunk),
     /// The peer sends nothing any more.
     End,
-    /// All receive buffers were in use; ask again once they have gone back.
+    /// All receive buffers were in use, or a signal came between: ask again.
     NoBuffer,
     /// It was canceled.
     Canceled,

@@ -47,7 +47,7 @@ impl Worker {
                 self.driver.release(chunk);
             }
             Received::End => self.end_input(ticket),
-            Received::NoBuffer => tracing::trace!("all receive buffers are in use"),
+            Received::NoBuffer => tracing::trace!("no receive buffer was to be had"),
             Received::Canceled => {}
             Received::Broken(number) => {
                 tracing::debug!(connection = ticket.connection, number, "connection broke");

@@ -131,7 +131,8 @@ impl ReceiveBuffers {
                 Received::End
             }
             (Ok(_), None) => Received::End,
-            (Err(libc::ENOBUFS), _) => Received::NoBuffer,
+            // A signal that came between is no reason to close either.
+            (Err(libc::ENOBUFS | libc::EINTR), _) => Received::NoBuffer,
             (Err(libc::ECANCELED), _) => Received::Canceled,
             (Err(number), _) => Received::Broken(number),
         }
