@@ -20,7 +20,7 @@ use crate::limits::{
     WORKER_MEMORY_BYTES_MIN, WORKERS_ADVISED_MAX,
 };
 use flags::Flags;
-pub use listen::Listen;
+pub use listen::{Listen, Terms};
 pub use tuning::Tuning;
 
 /// The memcached release whose behaviour is offered; what `-V` and `version` say.
@@ -48,6 +48,8 @@ pub struct Config {
     pub port: Option<u16>,
     /// `-l`; empty: every address.
     pub listen: Vec<Listen>,
+    /// The same as it was given.
+    pub listen_text: Option<String>,
     /// `-s`: a Unix socket, which turns TCP off.
     pub socket_path: Option<PathBuf>,
     /// `-a`: access bits of the socket.
@@ -137,6 +139,7 @@ impl Default for Config {
         Self {
             port: Some(11211),
             listen: Vec::new(),
+            listen_text: None,
             socket_path: None,
             socket_mode: 0o700,
             memory_bytes: 64 << 20,
@@ -268,6 +271,8 @@ impl Config {
         }
         for list in flags.texts("listen") {
             self.listen.extend(Listen::parse_list(list)?);
+            let before = self.listen_text.take().map_or(String::new(), |before| before + ",");
+            self.listen_text = Some(before + list);
         }
         if let Some(text) = flags.text("unix-mask") {
             let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
@@ -318,6 +323,27 @@ impl Config {
                 return Err(usage(text));
             }
             self.binding = Binding::Ascii;
+        }
+        self.check_listeners()
+    }
+
+    /// No listener offers a protocol that nobody has to log in for, where logins are asked for.
+    fn check_listeners(&mut self) -> Result<(), ConfigError> {
+        for terms in self.listen.iter_mut().map(|one| &mut one.terms) {
+            match terms.binding {
+                Some(Binding::Binary) if self.auth_file.is_some() => {
+                    return Err(usage("Cannot use binary protocol when ascii authentication enabled"));
+                }
+                Some(Binding::Auto) if self.auth_file.is_some() => {
+                    let text = "negotiating ports are ascii only when ascii authentication enabled";
+                    self.warnings.push(text.into());
+                    terms.binding = Some(Binding::Ascii);
+                }
+                Some(Binding::Ascii | Binding::Auto) if self.sasl_file.is_some() => {
+                    return Err(usage("ERROR: You cannot allow the ASCII protocol while using SASL."));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use crossbeam_utils::CachePadded;
 use ringcache_engine::{ShardId, Write};
 
+use crate::config::Terms;
 use crate::dump::Step;
 use crate::limits::{MESH_QUEUE_MESSAGES, MESH_SPARE_BATCHES_MAX};
 use crate::sys;
@@ -67,8 +68,8 @@ pub enum Message {
     Dump(Ticket, Box<Step>),
     /// The same step, done; the receiver's session had asked for it.
     Dumped(Ticket, Box<Step>),
-    /// A connection that the receiver shall serve.
-    Connection(OwnedFd),
+    /// A connection that the receiver shall serve, and what its listener says of it.
+    Connection(OwnedFd, Terms),
 }
 
 /// How workers, and threads that are no workers, wake a worker.

@@ -13,7 +13,7 @@
 
 use ringcache_engine::{Outcome, ShardId, StoreMode};
 
-use crate::config::{Binding, Config};
+use crate::config::{Binding, Config, Terms};
 use crate::dump::Step;
 use crate::limits::{
     KEPT_INPUT_STEP_BYTES, KEY_LINE_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX, LINE_BYTES_MIN,
@@ -50,11 +50,10 @@ pub enum Progress {
 }
 
 /// The protocol of a connection, and whether its client may give commands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dialect {
-    /// No byte has come.
-    #[default]
-    Unknown,
+    /// No byte has come. What the listener allows, where that is not what `-B` says.
+    Unknown(Option<Binding>),
     Text(Login),
     Binary(Login),
 }
@@ -70,10 +69,16 @@ pub enum Login {
     Done,
 }
 
+impl Default for Dialect {
+    fn default() -> Self {
+        Dialect::Unknown(None)
+    }
+}
+
 impl Dialect {
-    /// By the first byte, where `-B` leaves a choice.
-    fn of(first: u8, config: &Config) -> Self {
-        let is_binary = match config.binding {
+    /// By the first byte, where `binding` leaves a choice.
+    fn of(first: u8, binding: Binding, config: &Config) -> Self {
+        let is_binary = match binding {
             Binding::Auto => first == binary::header::REQUEST,
             Binding::Ascii => false,
             Binding::Binary => true,
@@ -112,6 +117,11 @@ impl Session {
     /// A fresh connection.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A fresh connection to a listener with terms of its own.
+    pub fn with_terms(terms: Terms) -> Self {
+        Self { dialect: Dialect::Unknown(terms.binding), ..Self::default() }
     }
 
     /// Takes what was received. Complete commands are executed, answers appended to `output`; an unfinished
@@ -338,13 +348,14 @@ impl Session {
 
     /// Executes what stands at the front of `rest` unless it is a command line of a client that may give commands.
     fn run_other<'i>(&mut self, rest: &'i [u8], x: &mut Exchange<'_, 'i, '_>) -> Option<Flow> {
-        if self.dialect == Dialect::Unknown {
-            self.dialect = Dialect::of(rest[0], &x.reach.node.config);
+        let config = &x.reach.node.config;
+        if let Dialect::Unknown(binding) = self.dialect {
+            self.dialect = Dialect::of(rest[0], binding.unwrap_or(config.binding), config);
         }
         match &mut self.dialect {
             Dialect::Binary(login) => Some(binary::run(x, rest, login)),
             Dialect::Text(login) if *login != Login::Done => Some(text::auth::authenticate(x, rest, login)),
-            Dialect::Text(_) | Dialect::Unknown => None,
+            Dialect::Text(_) | Dialect::Unknown(_) => None,
         }
     }
 

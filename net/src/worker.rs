@@ -12,7 +12,6 @@ mod serving;
 mod spin;
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -26,6 +25,7 @@ use crate::node::Node;
 use crate::observe::events::Reason;
 use crate::protocol::line;
 use crate::reach::Reach;
+use crate::server::Listener;
 use crate::stats::Counters;
 use accepting::{Acceptor, Admitted};
 use connections::{Connections, Phase, SpareOutputs};
@@ -53,7 +53,7 @@ pub struct Seed {
     /// How workers are woken.
     pub doors: Arc<Doors>,
     /// The sockets it accepts on; empty for all but the first.
-    pub listeners: Vec<OwnedFd>,
+    pub listeners: Vec<Listener>,
 }
 
 /// See the module's text.
@@ -266,7 +266,7 @@ impl Worker {
                 self.local.outbox.send(worker, Message::Dumped(ticket, step));
             }
             Message::Dumped(ticket, step) => self.handle_step(ticket, step),
-            Message::Connection(socket) => self.open(socket),
+            Message::Connection(socket, terms) => self.open(socket, terms),
         }
     }
 
@@ -278,9 +278,10 @@ impl Worker {
 
     fn hand_over(&mut self, admitted: Admitted) {
         if admitted.worker == self.local.number {
-            return self.open(admitted.socket);
+            return self.open(admitted.socket, admitted.terms);
         }
-        self.local.outbox.send(admitted.worker, Message::Connection(admitted.socket));
+        let message = Message::Connection(admitted.socket, admitted.terms);
+        self.local.outbox.send(admitted.worker, message);
     }
 
     fn poll_acceptor(&mut self) {

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::frames::{Frame, code};
 use crate::server::{
     Address, Connection, Directory, Server, Transport, is_root, ringcached_path, run, run_ringcached,
 };
@@ -168,6 +169,26 @@ fn several_addresses_are_listened_on() {
         let mut connection = Connection::open(&Address::Tcp((host, port).into())).expect("it listens there");
         assert_eq!(connection.ask("mn"), "MN", "{host:?}");
     }
+}
+
+#[test]
+fn a_listener_may_have_a_protocol_of_its_own() {
+    let server =
+        Server::ringcached(&["-l", "proto[ascii]:127.0.0.2,tag[x]:127.0.0.3,proto[binary]:127.0.0.4"]);
+    let question = Frame::request(code::VERSION);
+    let mut answers = Vec::new();
+    for (host, port) in [2, 3, 4].into_iter().zip(&server.ports()[1..]) {
+        let address = Address::Tcp(([127, 0, 0, host], *port).into());
+        let mut connection = Connection::open(&address).expect("it listens there");
+        connection.send([&question.bytes(), &b"\r\n"[..]].concat());
+        answers.push(connection.receive(1));
+        let mut connection = Connection::open(&address).expect("it listens there");
+        connection.send("mn\r\n");
+        connection.end_sending();
+        answers.push(connection.receive_to_end());
+    }
+    let expected: [&[u8]; 6] = [b"E", b"MN\r\n", b"\x81", b"MN\r\n", b"\x81", b""];
+    assert_eq!(answers, expected);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The addresses of `-l`: `host`, `host:port`, `[v6]:port`, a bare v6 address, `*`, with memcached's prefixes.
 
-use super::{ConfigError, EXIT_USAGE, later_version};
+use super::{Binding, ConfigError, EXIT_USAGE, later_version};
 
 /// One address to listen on (`-l`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,18 +9,27 @@ pub struct Listen {
     pub host: Option<String>,
     /// Port of its own, else the one of `-p`.
     pub port: Option<u16>,
+    /// What its prefixes say.
+    pub terms: Terms,
+}
+
+/// What holds for the connections of one listener, where it differs from the rest of the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// `proto[..]:`, else `-B`.
+    pub binding: Option<Binding>,
 }
 
 impl Listen {
     /// Reads one value of `-l`, a list parted by commas or semicolons. Names are not resolved here.
     ///
-    /// Errors: a port that is no port, a prefix that asks for TLS, UDP or a protocol of a later version.
+    /// Errors: a port that is no port, a prefix that asks for TLS or the proxy, or for nothing that is known.
     pub(super) fn parse_list(list: &str) -> Result<Vec<Self>, ConfigError> {
         list.split([',', ';']).map(str::trim).filter(|one| !one.is_empty()).map(Self::parse).collect()
     }
 
     fn parse(text: &str) -> Result<Self, ConfigError> {
-        let address = strip_prefixes(text)?;
+        let (terms, address) = strip_prefixes(text)?;
         let (host, port) = split_port(address);
         let port = match port {
             Some(digits) => Some(digits.parse().map_err(|_| wrong(text))?),
@@ -30,21 +39,22 @@ impl Listen {
             "*" | "" => None,
             name => Some(name.to_owned()),
         };
-        Ok(Self { host, port })
+        Ok(Self { host, port, terms })
     }
 }
 
 /// Takes `notls:`, `proto[..]:`, `tag[..]:` and `tag_.._:` off the front. A tag only names the listener in
-/// memcached's proxy, and text is the only protocol here, so both leave nothing to remember.
-fn strip_prefixes(text: &str) -> Result<&str, ConfigError> {
+/// memcached's proxy, so it leaves nothing to remember.
+fn strip_prefixes(text: &str) -> Result<(Terms, &str), ConfigError> {
     let mut rest = text;
+    let mut terms = Terms::default();
     loop {
         if let Some(after) = rest.strip_prefix("notls:") {
             rest = after;
         } else if rest.starts_with("btls:") || rest.starts_with("mtls:") {
             return Err(later_version(&format!("-l {text}"), "TLS"));
         } else if let Some((name, after)) = bracketed(rest, "proto[", "]:") {
-            check_protocol(name, text)?;
+            terms.binding = Some(protocol(name, text)?);
             rest = after;
         } else if let Some((name, after)) = bracketed(rest, "tag[", "]:").or(bracketed(rest, "tag_", "_:")) {
             if !(1..=8).contains(&name.len()) {
@@ -52,7 +62,7 @@ fn strip_prefixes(text: &str) -> Result<&str, ConfigError> {
             }
             rest = after;
         } else {
-            return Ok(rest);
+            return Ok((terms, rest));
         }
     }
 }
@@ -61,11 +71,12 @@ fn bracketed<'t>(text: &'t str, open: &str, close: &str) -> Option<(&'t str, &'t
     text.strip_prefix(open)?.split_once(close)
 }
 
-fn check_protocol(name: &str, text: &str) -> Result<(), ConfigError> {
+fn protocol(name: &str, text: &str) -> Result<Binding, ConfigError> {
     match name {
-        "ascii" | "negotiating" => Ok(()),
-        "binary" => Err(later_version(&format!("-l {text}"), "the binary protocol")),
-        "proxy" => Err(later_version(&format!("-l {text}"), "the proxy")),
+        "ascii" => Ok(Binding::Ascii),
+        "binary" => Ok(Binding::Binary),
+        "negotiating" => Ok(Binding::Auto),
+        "proxy" => Err(ConfigError::new(EXIT_USAGE, format!("Server not built with proxy: {text}"))),
         _ => Err(wrong(text)),
     }
 }
@@ -89,7 +100,7 @@ fn wrong(text: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use super::Listen;
+    use super::{Binding, Listen};
 
     #[test]
     fn all_forms_of_addresses() {
@@ -122,9 +133,19 @@ mod tests {
             let error = Listen::parse_list(text).unwrap_err();
             assert_eq!((error.exit_code, error.text.contains(text)), (64, true), "{text}: {}", error.text);
         }
-        for text in ["btls:a", "mtls:a:1", "proto[binary]:a", "proto[proxy]:a"] {
+        for text in ["btls:a", "mtls:a:1"] {
             let error = Listen::parse_list(text).unwrap_err();
             assert!(error.text.contains("this version"), "{text}: {}", error.text);
         }
+        let error = Listen::parse_list("proto[proxy]:a").unwrap_err();
+        assert!(error.text.contains("not built with proxy"), "{}", error.text);
+    }
+
+    #[test]
+    fn a_prefix_names_the_protocol_of_its_listener_only() {
+        let list = "proto[binary]:a,proto[ascii]:tag[x]:b:1,c,tag_x_:proto[negotiating]:d";
+        let bindings: Vec<_> =
+            Listen::parse_list(list).unwrap().iter().map(|one| one.terms.binding).collect();
+        assert_eq!(bindings, [Some(Binding::Binary), Some(Binding::Ascii), None, Some(Binding::Auto)]);
     }
 }

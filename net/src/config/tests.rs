@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::{Binding, Config, ConfigError, Listen, Start};
+use super::{Binding, Config, ConfigError, Listen, Start, Terms};
 
 fn start(line: &str) -> Result<Start, ConfigError> {
     let words = std::iter::once("ringcached").chain(line.split_whitespace());
@@ -43,8 +43,9 @@ fn every_accepted_flag_changes_its_field() {
     changed("--port 7", |c| c.port = Some(7));
     changed("-a 0777", |c| c.socket_mode = 0o777);
     changed("-l ::1 --listen=a:1,b", |c| {
-        let one = |host: &str, port| Listen { host: Some(host.into()), port };
+        let one = |host: &str, port| Listen { host: Some(host.into()), port, terms: Terms::default() };
         c.listen = vec![one("::1", None), one("a", Some(1)), one("b", None)];
+        c.listen_text = Some("::1,a:1,b".into());
     });
     changed("-s /tmp/x", |c| (c.socket_path, c.port) = (Some("/tmp/x".into()), None));
     changed("-m64", |_| ());
@@ -193,12 +194,19 @@ fn sasl_needs_the_binary_protocol_and_a_file() {
         ("-S", Some("")),
         ("-S -B ascii", Some("/tmp/users")),
         ("-S -B auto", Some("/tmp/users")),
+        ("-S -l proto[ascii]:a", Some("/tmp/users")),
+        ("-S -l proto[negotiating]:a", Some("/tmp/users")),
     ] {
         assert_eq!(start(line, file).expect_err(line).exit_code, 64, "{line}");
     }
-    for line in ["-Y /tmp/users -B auto", "-Y /tmp/users -B binary"] {
+    for line in ["-Y /tmp/users -B auto", "-Y /tmp/users -B binary", "-Y /tmp/users -l proto[binary]:a"] {
         assert_eq!(start(line, None).expect_err(line).exit_code, 64, "{line}");
     }
+    let Ok(Start::Serve(config)) = start("-Y /tmp/users -l proto[negotiating]:a", None) else {
+        panic!("memcached only warns");
+    };
+    assert_eq!(config.listen[0].terms.binding, Some(Binding::Ascii), "and nobody is let in by frames");
+    assert!(config.warnings[0].contains("ascii only"));
     let Ok(Start::Serve(config)) = start("", Some("/tmp/users")) else { panic!("no flag") };
     assert_eq!(config.sasl_file, None, "without -S the file means nothing");
 }

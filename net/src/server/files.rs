@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use super::Listener;
 use crate::config::Config;
 use crate::sys::{self, End};
 
@@ -42,11 +43,10 @@ pub(super) struct PortLines(String);
 
 impl PortLines {
     /// Asks each listener for its port.
-    pub(super) fn of(listeners: &[OwnedFd]) -> Self {
+    pub(super) fn of(listeners: &[Listener]) -> Self {
         let mut lines = String::new();
-        for address in
-            listeners.iter().filter_map(|socket| sys::socket_address(socket.as_raw_fd(), End::Local))
-        {
+        let sockets = listeners.iter().map(|listener| listener.socket.as_raw_fd());
+        for address in sockets.filter_map(|socket| sys::socket_address(socket, End::Local)) {
             let family = if address.is_ipv4() { "INET" } else { "INET6" };
             writeln!(lines, "TCP {family}: {}", address.port()).expect("a String takes every write");
         }

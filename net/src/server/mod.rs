@@ -19,13 +19,21 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ringcache_engine::{Engine, EngineOptions, OpenError, Seconds, Shard};
 
 use crate::auth::{Auth, UserFileError};
-use crate::config::Config;
+use crate::config::{Config, Terms};
 use crate::driver::{self, Refusal};
 use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, EXECUTOR_BYTES, EXECUTOR_RING_DEPTH};
 use crate::mesh::{self, Doors};
 use crate::node::Node;
 use crate::sys::{self, Resource, Signal};
 use crate::worker::{Seed, Worker};
+
+/// A socket that connections are accepted on.
+pub struct Listener {
+    /// Bound, and listening.
+    pub socket: OwnedFd,
+    /// What holds for its connections.
+    pub terms: Terms,
+}
 
 /// Why a node did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +128,10 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 /// Runs the workers of a node until all of them have ended.
-fn run(node: &Arc<Node>, shards: Vec<Shard>, listeners: Vec<OwnedFd>) -> Result<(), ServeError> {
+fn run(node: &Arc<Node>, shards: Vec<Shard>, listeners: Vec<Listener>) -> Result<(), ServeError> {
     let config = &node.config;
     let ports = files::PortLines::of(&listeners);
-    listeners.iter().for_each(|socket| node.roster.listen(socket.as_raw_fd()));
+    listeners.iter().for_each(|listener| node.roster.listen(listener.socket.as_raw_fd()));
     let (workers, doors) = start_workers(node, shards, listeners)?;
     await_signals(Arc::clone(node), doors);
     let pid_file = files::PidFile::write(config);
@@ -145,7 +153,7 @@ type Workers = Vec<ExecutorJoinHandle<()>>;
 fn start_workers(
     node: &Arc<Node>,
     shards: Vec<Shard>,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<Listener>,
 ) -> Result<(Workers, Arc<Doors>), ServeError> {
     let (ends, doors) = mesh::mesh(node.config.workers)
         .map_err(|source| ServeError::System { what: "cannot make events", source })?;
@@ -230,14 +238,14 @@ fn raise_limits(config: &Config) -> Result<(), ServeError> {
 
 /// Opens the listeners and becomes the user of `-u`. A port may need root; the file of a Unix socket has to belong
 /// to the user, who else could neither connect to it nor remove it.
-fn listen_as_user(config: &Config) -> Result<Vec<OwnedFd>, ServeError> {
+fn listen_as_user(config: &Config) -> Result<Vec<Listener>, ServeError> {
     let Some(path) = &config.socket_path else {
         let listeners = tcp::listen(config)?;
         drop_privileges(config)?;
         return Ok(listeners);
     };
     drop_privileges(config)?;
-    Ok(vec![unix::listen(path, config)?])
+    Ok(vec![Listener { socket: unix::listen(path, config)?, terms: Terms::default() }])
 }
 
 fn drop_privileges(config: &Config) -> Result<(), ServeError> {

@@ -4,27 +4,32 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 
-use super::ServeError;
-use crate::config::Config;
+use super::{Listener, ServeError};
+use crate::config::{Config, Terms};
 use crate::sys;
 
 /// Opens every listening socket. A machine without IPv6 gets IPv4 only, where no IPv6 address was asked for.
 ///
 /// Errors: an address that is no address of this machine, or is taken; no address is left.
-pub(super) fn listen(config: &Config) -> Result<Vec<OwnedFd>, ServeError> {
+pub(super) fn listen(config: &Config) -> Result<Vec<Listener>, ServeError> {
     let Some(port) = config.port else { return Ok(Vec::new()) };
     if config.listen.is_empty() {
-        return listen_everywhere(port, config.backlog);
+        return Ok(with_terms(listen_everywhere(port, config.backlog)?, Terms::default()).collect());
     }
-    let mut sockets = Vec::new();
+    let mut listeners = Vec::new();
     for address in &config.listen {
         let port = address.port.unwrap_or(port);
-        match &address.host {
-            None => sockets.extend(listen_everywhere(port, config.backlog)?),
-            Some(host) => sockets.extend(listen_host(host, port, config.backlog)?),
-        }
+        let sockets = match &address.host {
+            None => listen_everywhere(port, config.backlog)?,
+            Some(host) => listen_host(host, port, config.backlog)?,
+        };
+        listeners.extend(with_terms(sockets, address.terms));
     }
-    Ok(sockets)
+    Ok(listeners)
+}
+
+fn with_terms(sockets: Vec<OwnedFd>, terms: Terms) -> impl Iterator<Item = Listener> {
+    sockets.into_iter().map(move |socket| Listener { socket, terms })
 }
 
 fn listen_everywhere(port: u16, backlog: u32) -> Result<Vec<OwnedFd>, ServeError> {

@@ -4,7 +4,7 @@
 //! given, or at memcached's defaults, because monitoring looks for the names.
 
 use super::{Lines, Snapshot, yes_no};
-use crate::config::{Binding, Config};
+use crate::config::Binding;
 
 pub(super) fn write(now: &Snapshot, lines: &mut Lines) {
     write_addresses(now, lines);
@@ -25,7 +25,7 @@ fn write_addresses(now: &Snapshot, lines: &mut Lines) {
     lines.line("maxconns", config.connections_max);
     lines.line("tcpport", config.port.unwrap_or(0));
     lines.line("udpport", 0);
-    lines.line("inter", addresses(config));
+    lines.line("inter", config.listen_text.as_deref().unwrap_or("NULL"));
     lines.line("verbosity", now.verbosity);
     lines.line("oldest", 0);
     lines.line("evictions", if config.evictions { "on" } else { "off" });
@@ -35,19 +35,6 @@ fn write_addresses(now: &Snapshot, lines: &mut Lines) {
     }
     lines.line("umask", format_args!("{:o}", config.socket_mode));
     lines.line("shutdown_command", yes_no(config.shutdown_enabled));
-}
-
-/// The addresses of `-l` as they could be given again.
-fn addresses(config: &Config) -> String {
-    let one = |listen: &crate::config::Listen| match (listen.host.as_deref().unwrap_or("*"), listen.port) {
-        (host, None) => host.to_owned(),
-        (host, Some(port)) if host.contains(':') => format!("[{host}]:{port}"),
-        (host, Some(port)) => format!("{host}:{port}"),
-    };
-    if config.listen.is_empty() {
-        return "NULL".to_owned();
-    }
-    config.listen.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
 fn write_limits(now: &Snapshot, lines: &mut Lines) {

@@ -114,13 +114,12 @@ fn settings_names_are_complete_and_in_order() {
 
 #[test]
 fn settings_show_the_command_line() {
-    let listen = |host: &str, port| crate::config::Listen { host: Some(host.into()), port };
     let config = Config {
         port: None,
         socket_path: Some("/tmp/x".into()),
         socket_mode: 0o640,
         evictions: false,
-        listen: vec![listen("::1", Some(7)), listen("a", None)],
+        listen_text: Some("proto[ascii]:[::1]:7,a".into()),
         ..Config::default()
     };
     let now = snapshot(&config);
@@ -130,7 +129,7 @@ fn settings_show_the_command_line() {
         ("domain_socket", "/tmp/x"),
         ("umask", "640"),
         ("evictions", "off"),
-        ("inter", "[::1]:7,a"),
+        ("inter", "proto[ascii]:[::1]:7,a"),
         ("growth_factor", "1.25"),
         ("client_flags_size", "4"),
         ("lru_crawler", "yes"),

@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use crate::config::Terms;
 use crate::driver::Driver;
 use crate::node::Node;
+use crate::server::Listener;
 use crate::stats::Counters;
 use crate::sys;
 
@@ -17,16 +19,17 @@ const REST: Duration = Duration::from_millis(10);
 
 /// Belongs to the worker that owns the listeners.
 pub struct Acceptor {
-    listeners: Vec<Listener>,
+    listeners: Vec<Armed>,
     /// Without `maxconns_fast`: accepted past the limit, served when there is room.
-    held: VecDeque<OwnedFd>,
+    held: VecDeque<(OwnedFd, Terms)>,
     /// Since when it holds somebody back.
     holds_since: Option<Instant>,
     rests_until: Option<Instant>,
 }
 
-struct Listener {
-    socket: OwnedFd,
+struct Armed {
+    listener: Listener,
+    /// The kernel accepts on it.
     armed: bool,
 }
 
@@ -34,14 +37,16 @@ struct Listener {
 pub struct Admitted {
     /// The connection.
     pub socket: OwnedFd,
+    /// What its listener says of it.
+    pub terms: Terms,
     /// Who serves it; already counted there.
     pub worker: u16,
 }
 
 impl Acceptor {
     /// Accepts on `listeners` from the first [`Acceptor::poll`] on.
-    pub fn new(listeners: Vec<OwnedFd>) -> Self {
-        let listeners = listeners.into_iter().map(|socket| Listener { socket, armed: false }).collect();
+    pub fn new(listeners: Vec<Listener>) -> Self {
+        let listeners = listeners.into_iter().map(|listener| Armed { listener, armed: false }).collect();
         Self { listeners, held: VecDeque::new(), holds_since: None, rests_until: None }
     }
 
@@ -56,11 +61,11 @@ impl Acceptor {
         counters: &Counters,
     ) -> Option<Admitted> {
         // Completions may come after the listeners were closed.
-        if let Some(listener) = self.listeners.get_mut(listener as usize) {
-            listener.armed &= more;
-        }
+        let listener = self.listeners.get_mut(listener as usize)?;
+        listener.armed &= more;
+        let terms = listener.listener.terms;
         match accepted {
-            Ok(socket) => self.admit(socket, node, counters),
+            Ok(socket) => self.admit(socket, terms, node, counters),
             Err(error) => {
                 self.handle_error(&error, counters);
                 None
@@ -68,15 +73,15 @@ impl Acceptor {
         }
     }
 
-    fn admit(&mut self, socket: OwnedFd, node: &Node, counters: &Counters) -> Option<Admitted> {
+    fn admit(&mut self, socket: OwnedFd, terms: Terms, node: &Node, counters: &Counters) -> Option<Admitted> {
         if node.roster.count() < node.config.connections_max {
-            return Some(Admitted { socket, worker: node.roster.assign() });
+            return Some(Admitted { socket, terms, worker: node.roster.assign() });
         }
         if node.config.maxconns_fast {
             sys::send_now(socket.as_fd(), TOO_MANY);
             counters.rejected_connections.add(1);
         } else {
-            self.held.push_back(socket);
+            self.held.push_back((socket, terms));
             if self.holds_since.is_none() {
                 self.holds_since = Some(Instant::now());
                 counters.listen_disabled.add(1);
@@ -102,9 +107,9 @@ impl Acceptor {
     pub fn poll(&mut self, driver: &mut Driver, node: &Node, counters: &Counters) -> Vec<Admitted> {
         let mut admitted = Vec::new();
         while node.roster.count() < node.config.connections_max
-            && let Some(socket) = self.held.pop_front()
+            && let Some((socket, terms)) = self.held.pop_front()
         {
-            admitted.push(Admitted { socket, worker: node.roster.assign() });
+            admitted.push(Admitted { socket, terms, worker: node.roster.assign() });
         }
         if self.held.is_empty()
             && let Some(since) = self.holds_since.take()
@@ -118,7 +123,7 @@ impl Acceptor {
         let accepts = self.held.is_empty() && self.rests_until.is_none();
         for (number, listener) in (0..).zip(&mut self.listeners) {
             if accepts && !listener.armed {
-                driver.accept(number, listener.socket.as_fd());
+                driver.accept(number, listener.listener.socket.as_fd());
                 listener.armed = true;
             } else if !self.held.is_empty() && listener.armed {
                 // Asked again in each turn until its last completion has come; asking twice does no harm.
@@ -137,9 +142,9 @@ impl Acceptor {
     pub fn close(&mut self, driver: &mut Driver, node: &Node) {
         node.roster.listen_no_more();
         self.held.clear();
-        for (number, listener) in (0..).zip(self.listeners.drain(..)) {
+        for (number, Armed { listener, armed }) in (0..).zip(self.listeners.drain(..)) {
             tracing::debug!(socket = listener.socket.as_raw_fd(), "listener closed");
-            if listener.armed {
+            if armed {
                 driver.stop_accepting(number);
             }
             driver.close(listener.socket);

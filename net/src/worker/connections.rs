@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::config::Terms;
 use crate::driver::Outgoing;
 use crate::limits::SPARE_OUTPUTS_MAX;
 use crate::mesh::Ticket;
@@ -62,10 +63,10 @@ pub enum Phase {
 
 impl Connection {
     /// A fresh connection.
-    pub fn new(socket: OwnedFd, presence: Arc<Presence>) -> Self {
+    pub fn new(socket: OwnedFd, terms: Terms, presence: Arc<Presence>) -> Self {
         Self {
             socket,
-            session: Session::new(),
+            session: Session::with_terms(terms),
             output: None,
             flight: None,
             receiving: Receiving::Off,

@@ -6,6 +6,7 @@ use ringcache_engine::{Outcome, ShardId};
 
 use super::Worker;
 use super::connections::{Connection, Phase, Receiving};
+use crate::config::Terms;
 use crate::driver::Received;
 use crate::dump::Step;
 use crate::limits::HELD_BYTES_MAX;
@@ -18,7 +19,7 @@ use crate::session::{Progress, Session};
 
 impl Worker {
     /// Takes a new connection. It has been counted in the roster already.
-    pub(super) fn open(&mut self, socket: OwnedFd) {
+    pub(super) fn open(&mut self, socket: OwnedFd, terms: Terms) {
         if self.stopping {
             self.local.node.roster.unassign(self.local.number);
             return self.driver.close(socket);
@@ -27,7 +28,7 @@ impl Worker {
         let (number, seconds) = (self.local.number, self.local.now.seconds.0);
         let presence = self.local.node.roster.enter(number, ticket.connection, socket.as_raw_fd(), seconds);
         self.note_open(&socket);
-        self.connections.insert(ticket, Connection::new(socket, presence));
+        self.connections.insert(ticket, Connection::new(socket, terms, presence));
         self.local.counters().curr_connections.add(1);
         self.local.counters().total_connections.add(1);
         tracing::debug!(worker = number, connection = ticket.connection, "connection opened");
