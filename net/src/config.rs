@@ -16,8 +16,8 @@ use std::str::FromStr;
 use ringcache_engine::limits::{ITEM_BYTES_MAX, SHARDS_MAX};
 
 use crate::limits::{
-    ITEM_BYTES_MIN, MEMORY_BYTES_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, WATCHER_LOG_BYTES, WORKER_LOG_BYTES,
-    WORKER_MEMORY_BYTES_MIN, WORKERS_ADVISED_MAX,
+    ITEM_BYTES_MIN, MEMORY_BYTES_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, UDP_BYTES_PER_SECOND_DEFAULT,
+    WATCHER_LOG_BYTES, WORKER_LOG_BYTES, WORKER_MEMORY_BYTES_MIN, WORKERS_ADVISED_MAX,
 };
 use flags::Flags;
 pub use listen::{Listen, Terms};
@@ -46,6 +46,10 @@ pub enum Binding {
 pub struct Config {
     /// `-p`; `None`: TCP is off, because of `-p 0` or `-s`; `Some(0)`: the kernel chooses (`-p -1`).
     pub port: Option<u16>,
+    /// `-U`; `None`: UDP is off; `Some(0)`: the kernel chooses (`-U -1`).
+    pub udp_port: Option<u16>,
+    /// `--udp-limit`: what each source may be sent per second beyond what it asked for; 0 bounds nothing.
+    pub udp_bytes_per_second: u64,
     /// `-l`; empty: every address.
     pub listen: Vec<Listen>,
     /// The same as it was given.
@@ -138,6 +142,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             port: Some(11211),
+            udp_port: None,
+            udp_bytes_per_second: UDP_BYTES_PER_SECOND_DEFAULT,
             listen: Vec::new(),
             listen_text: None,
             socket_path: None,
@@ -261,34 +267,6 @@ impl Config {
         self.core_dumps = flags.given("enable-coredumps");
     }
 
-    fn read_addresses(&mut self, flags: &Flags) -> Result<(), ConfigError> {
-        if let Some(text) = flags.text("port") {
-            self.port = match text {
-                "-1" => Some(0),
-                "0" => None,
-                _ => Some(text.parse().map_err(|_| usage(format!("Invalid port number {text}")))?),
-            };
-        }
-        for list in flags.texts("listen") {
-            self.listen.extend(Listen::parse_list(list)?);
-            let before = self.listen_text.take().map_or(String::new(), |before| before + ",");
-            self.listen_text = Some(before + list);
-        }
-        if let Some(text) = flags.text("unix-mask") {
-            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-            self.socket_mode =
-                mode.ok_or_else(|| usage(format!("Invalid access mask {text}: octal, up to 777")))?;
-        }
-        self.socket_path = flags.path("unix-socket");
-        if self.socket_path.is_some() {
-            self.port = None;
-        } else if self.port.is_none() {
-            self.warnings
-                .push("TCP is off (-p 0) and there is no Unix socket (-s): nobody can connect".into());
-        }
-        Ok(())
-    }
-
     /// The protocol, and who may speak it: users of SASL only exist in the binary one, users of `-Y` only in text.
     fn read_protocol(
         &mut self,
@@ -324,28 +302,7 @@ impl Config {
             }
             self.binding = Binding::Ascii;
         }
-        self.check_listeners()
-    }
-
-    /// No listener offers a protocol that nobody has to log in for, where logins are asked for.
-    fn check_listeners(&mut self) -> Result<(), ConfigError> {
-        for terms in self.listen.iter_mut().map(|one| &mut one.terms) {
-            match terms.binding {
-                Some(Binding::Binary) if self.auth_file.is_some() => {
-                    return Err(usage("Cannot use binary protocol when ascii authentication enabled"));
-                }
-                Some(Binding::Auto) if self.auth_file.is_some() => {
-                    let text = "negotiating ports are ascii only when ascii authentication enabled";
-                    self.warnings.push(text.into());
-                    terms.binding = Some(Binding::Ascii);
-                }
-                Some(Binding::Ascii | Binding::Auto) if self.sasl_file.is_some() => {
-                    return Err(usage("ERROR: You cannot allow the ASCII protocol while using SASL."));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        self.check_addresses()
     }
 
     fn read_limits(&mut self, flags: &Flags) -> Result<(), ConfigError> {
@@ -446,9 +403,6 @@ fn text_to_print(flags: &Flags) -> Option<String> {
 
 /// Refuses what a client or an operator would miss if it were silently absent.
 fn refuse_unavailable(flags: &Flags) -> Result<(), ConfigError> {
-    if flags.text("udp-port").is_some_and(|port| port != "0") {
-        return Err(later_version("-U", "UDP"));
-    }
     if flags.path("memory-file").is_some() {
         return Err(later_version("-e", "restartable memory"));
     }

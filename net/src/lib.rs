@@ -3,6 +3,7 @@
 //! Data flows one way: socket -> session -> shard -> session -> socket. `docs/ARCHITECTURE.md` tells where to
 //! start reading.
 
+pub mod allowance;
 pub mod auth;
 pub mod clock;
 pub mod config;

@@ -123,6 +123,32 @@ pub const WORKER_LOG_BYTES: usize = 64 * 1024;
 pub const WATCH_PAUSE_MILLIS: u64 = 10;
 /// Prefixes of keys that a worker counts for.
 pub const PREFIXES_MAX: usize = 1 << 14;
+/// Longest datagram that is sent, its header included, as memcached's.
+pub const UDP_DATAGRAM_BYTES_MAX: usize = 1400;
+/// Longest answer that is sent over UDP: more than the largest value by default.
+pub const UDP_ANSWER_BYTES_MAX: usize = 2 << 20;
+/// Answers up to so many times the length of their request are sent whoever asks; QUIC allows the same.
+pub const UDP_ANSWER_FACTOR: usize = 3;
+/// What a source may be sent beyond that at once.
+pub const UDP_BURST_BYTES: u64 = 4 << 20;
+/// And per second, unless `--udp-limit` says otherwise.
+pub const UDP_BYTES_PER_SECOND_DEFAULT: u64 = 1 << 20;
+/// Largest `--udp-limit`, in KiB.
+pub const UDP_LIMIT_KIB_MAX: u64 = 1 << 30;
+/// Buckets that sources share by their hash.
+pub const UDP_ALLOWANCES: usize = 4096;
+/// One receive buffer for datagrams: the longest one, and what the kernel tells of its source.
+pub const UDP_BUFFER_BYTES: usize = 68 * 1024;
+/// How many of them a worker has.
+pub const UDP_BUFFERS: u16 = 16;
+/// Datagrams of one worker whose commands wait for other workers.
+pub const UDP_REQUESTS_MAX: usize = 64;
+/// Bytes of answers that wait to be sent by one worker; past it an answer is dropped.
+pub const UDP_UNSENT_BYTES_MAX: usize = 8 << 20;
+/// Datagrams that the kernel is sending for one worker.
+pub const UDP_SENDS_MAX: usize = 64;
+/// Emptied buffers for datagrams that a worker keeps.
+pub const UDP_SPARE_BUFFERS_MAX: usize = 64;
 /// Smallest `-I`, as memcached's.
 pub const ITEM_BYTES_MIN: u32 = 1024;
 /// Largest `-m`: what a process can map on every 64-bit Linux with room to spare.
@@ -138,6 +164,9 @@ const _: () = assert!(
 );
 const _: () =
     assert!(ITEM_BYTES_MAX as u64 <= MEMORY_BYTES_MAX / 2, "the largest item fits half of the memory");
+const _: () = assert!(UDP_BUFFERS.is_power_of_two() && UDP_BUFFER_BYTES > 64 * 1024 + 64);
+const _: () =
+    assert!(UDP_ANSWER_BYTES_MAX < UDP_UNSENT_BYTES_MAX && UDP_ANSWER_BYTES_MAX < UDP_BURST_BYTES as usize);
 const _: () = assert!(LINE_BYTES_MAX > 2 * KEY_BYTES_MAX, "a command with a key fits on a line");
 const _: () = assert!(LINE_BYTES_MAX < RECEIVE_BUFFER_BYTES, "a whole line fits a receive buffer");
 const _: () = assert!(COMPLETIONS_MAX >= 4 * SUBMISSIONS_MAX, "multishot requests complete more than once");

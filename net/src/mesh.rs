@@ -58,6 +58,22 @@ pub struct Ticket {
     pub generation: u32,
 }
 
+/// Places of datagrams are told from those of connections by this bit.
+const DATAGRAM_BIT: u32 = 1 << 27;
+
+impl Ticket {
+    /// For a datagram in that place of its worker.
+    pub fn of_datagram(place: u32, generation: u32) -> Self {
+        Self { connection: DATAGRAM_BIT | place, generation }
+    }
+
+    /// The place of a datagram; `None` for a connection.
+    #[inline]
+    pub fn datagram_place(self) -> Option<u32> {
+        (self.connection & DATAGRAM_BIT != 0).then_some(self.connection & !DATAGRAM_BIT)
+    }
+}
+
 /// What travels.
 pub enum Message {
     /// Writes for the receiver's shard.

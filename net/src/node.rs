@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use ringcache_engine::{Engine, Seconds};
 
+use crate::allowance::Allowances;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::{Config, Tuning};
@@ -42,6 +43,8 @@ pub struct Node {
     pub clock: Clock,
     /// Watchers and counts per prefix.
     pub observers: Observers,
+    /// How much more than it asked for each source of datagrams may be sent.
+    pub allowances: Allowances,
     /// What SIGHUP reads again.
     pub reload: Reload,
     /// `verbosity`, 0 to 2 by command.
@@ -65,6 +68,7 @@ impl Node {
             tuning: Mutex::new(config.tuning.clone()),
             clock: Clock::new(config.debug_clock),
             observers: Observers::new(&config),
+            allowances: Allowances::new(config.udp_bytes_per_second),
             reload: Reload::default(),
             baseline: Mutex::default(),
             config,

@@ -105,7 +105,7 @@ impl Observers {
     pub fn observer(&self, worker: u16, ticket: Ticket, roster: &Roster) -> &Observer {
         let observer = &self.seats[usize::from(worker)];
         observer.wanted.store(self.wanted().0, Ordering::Relaxed);
-        observer.socket.store(roster.socket(worker, ticket.connection), Ordering::Relaxed);
+        observer.socket.store(roster.socket(worker, ticket), Ordering::Relaxed);
         observer
     }
 

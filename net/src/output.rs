@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::iter;
 use std::ops::Range;
 
 use ringcache_engine::PinnedValue;
@@ -58,6 +59,18 @@ impl Output {
             self.pinned.push_back(Pinned { at: base + pinned.at - range.start, value: pinned.value });
         }
         self.bytes.extend_from_slice(&other.bytes[range]);
+    }
+
+    /// All of it, piece by piece: encoded bytes and pinned values in the order of the stream. Some may be empty.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        let parts = self.pinned.iter().flat_map(move |pinned| {
+            let bytes = &self.bytes[from..pinned.at];
+            from = pinned.at;
+            [bytes, pinned.value.bytes()]
+        });
+        let behind = self.pinned.back().map_or(0, |pinned| pinned.at);
+        parts.chain(iter::once(&self.bytes[behind..]))
     }
 
     /// Bytes that wait, pinned values included.

@@ -13,7 +13,7 @@
 
 use ringcache_engine::{Outcome, ShardId, StoreMode};
 
-use crate::config::{Binding, Config, Terms};
+use crate::config::{Binding, Terms};
 use crate::dump::Step;
 use crate::limits::{
     KEPT_INPUT_STEP_BYTES, KEY_LINE_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX, LINE_BYTES_MIN,
@@ -25,6 +25,8 @@ use crate::protocol::{BAD_FORMAT, UNKNOWN, binary, meta, scan, text};
 use crate::reach::Reach;
 
 pub mod answers;
+pub mod datagram;
+pub mod dialect;
 pub mod exchange;
 pub mod lookups;
 pub mod stream;
@@ -35,6 +37,8 @@ pub mod touching;
 pub use exchange::{Delivery, Exchange, Flow, KeyList};
 
 use answers::{Answers, Due, Verb};
+use dialect::Dialect;
+pub use dialect::Login;
 use lookups::{Lookup, Lookups, Reply, Room, Sight};
 use stream::Stream;
 
@@ -47,49 +51,6 @@ pub enum Progress {
     Hold,
     /// Send what is in the output, then close.
     Close,
-}
-
-/// The protocol of a connection, and whether its client may give commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dialect {
-    /// No byte has come. What the listener allows, where that is not what `-B` says.
-    Unknown(Option<Binding>),
-    Text(Login),
-    Binary(Login),
-}
-
-/// How far a client has come with saying who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Login {
-    /// It has to.
-    Needed,
-    /// It has named the way in which it will (SASL).
-    Begun,
-    /// It has, or needn't.
-    Done,
-}
-
-impl Default for Dialect {
-    fn default() -> Self {
-        Dialect::Unknown(None)
-    }
-}
-
-impl Dialect {
-    /// By the first byte, where `binding` leaves a choice.
-    fn of(first: u8, binding: Binding, config: &Config) -> Self {
-        let is_binary = match binding {
-            Binding::Auto => first == binary::header::REQUEST,
-            Binding::Ascii => false,
-            Binding::Binary => true,
-        };
-        let login = |is_needed| if is_needed { Login::Needed } else { Login::Done };
-        if is_binary {
-            Dialect::Binary(login(config.sasl_file.is_some()))
-        } else {
-            Dialect::Text(login(config.auth_file.is_some()))
-        }
-    }
 }
 
 /// Protocol state of one connection. An idle one holds no buffer.
@@ -110,6 +71,8 @@ pub struct Session {
     stream: Option<Box<Stream>>,
     /// The client said `quit` or something worse; the answers before it are still sent.
     is_closing: bool,
+    /// Each call executes one command, and nothing takes the place of an answer: see `session/datagram.rs`.
+    is_datagram: bool,
     dialect: Dialect,
 }
 
@@ -122,6 +85,12 @@ impl Session {
     /// A fresh connection to a listener with terms of its own.
     pub fn with_terms(terms: Terms) -> Self {
         Self { dialect: Dialect::Unknown(terms.binding), ..Self::default() }
+    }
+
+    /// For the commands of one datagram, in whatever protocol.
+    fn of_datagram() -> Self {
+        let terms = Terms { binding: Some(Binding::Auto) };
+        Self { is_datagram: true, ..Self::with_terms(terms) }
     }
 
     /// Takes what was received. Complete commands are executed, answers appended to `output`; an unfinished
@@ -153,13 +122,35 @@ impl Session {
         reach: &mut Reach<'_>,
         output: &mut Output,
     ) -> Progress {
+        self.make_answers(shard, outcome, reach, output);
+        self.go_on(reach, output)
+    }
+
+    /// As [`Session::handle_outcome`], without going on.
+    fn take_outcome(
+        &mut self,
+        shard: ShardId,
+        outcome: &Outcome,
+        reach: &mut Reach<'_>,
+        output: &mut Output,
+    ) -> Progress {
+        self.make_answers(shard, outcome, reach, output);
+        Progress::Hold
+    }
+
+    fn make_answers(
+        &mut self,
+        shard: ShardId,
+        outcome: &Outcome,
+        reach: &mut Reach<'_>,
+        output: &mut Output,
+    ) {
         self.answers.handle_outcome(shard, outcome);
         let sight = Sight::of(reach);
         while let Some(due) = self.answers.due() {
             answer_later(&due, self.answers.text(&due), sight, output);
             self.answers.follow(output);
         }
-        self.go_on(reach, output)
     }
 
     /// Takes the step of its dump that another worker has run.
@@ -189,6 +180,16 @@ impl Session {
     /// It streams events: what comes is not looked at, and there is no end.
     pub fn is_watching(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.is_watch())
+    }
+
+    /// Whether there is input that was not executed.
+    fn keeps_input(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Whether the last line of keys is only answered in part.
+    fn is_within_command(&self) -> bool {
+        self.keys.is_some()
     }
 
     /// Goes on with kept input.
@@ -250,6 +251,7 @@ impl Session {
             input_at: 0,
             unanswered: None,
             stream: None,
+            is_datagram: self.is_datagram,
         };
         let mut progress = self.run_commands(input, &mut x);
         if x.unanswered.is_none() && !x.settle() {
@@ -270,7 +272,7 @@ impl Session {
     }
 
     fn run_commands<'i>(&mut self, input: &'i [u8], x: &mut Exchange<'_, 'i, '_>) -> Progress {
-        let mut requests_left = x.reach.node.config.requests_limit;
+        let mut requests_left = if self.is_datagram { 1 } else { x.reach.node.config.requests_limit };
         loop {
             let rest = &input[x.input_at..];
             if rest.is_empty() {
@@ -286,7 +288,7 @@ impl Session {
                 return Progress::Hold;
             }
             if requests_left == 0 {
-                x.reach.counters.conn_yields.add(1);
+                x.reach.counters.conn_yields.add(u64::from(!self.is_datagram));
                 return Progress::Hold;
             }
             requests_left -= 1;

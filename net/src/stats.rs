@@ -169,6 +169,12 @@ counters! {
     listen_disabled_micros,
     /// 1 while connections past the limit are held back.
     not_accepting,
+    /// Datagrams with requests, and those that are none, that are parted, that find no room or no allowance.
+    udp_requests,
+    udp_malformed,
+    udp_parted,
+    udp_dropped,
+    udp_limited,
     /// Turns of the loop, and how many of them slept.
     turns,
     sleeps,

@@ -10,6 +10,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod address;
+
+pub use address::RawAddress;
+
 /// Processor time of the whole process so far: in user mode, and in the kernel. One system call.
 pub fn cpu_times() -> (Duration, Duration) {
     let mut usage = MaybeUninit::<libc::rusage>::uninit();
@@ -88,31 +92,30 @@ pub fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
     checked(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
 }
 
+/// A UDP socket. `is_shared`: others of the same kind may be bound to the same address, and the kernel spreads
+/// datagrams over them by where these come from. The first of them must not be, or it would join a stranger's.
+pub fn bind_udp(address: &SocketAddr, is_shared: bool) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no pointers; on success the descriptor is new and ours.
+    let descriptor = checked(unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: just opened, owned by nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    if address.is_ipv6() {
+        switch_on(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+    }
+    if is_shared {
+        switch_on(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT)?;
+    }
+    bind(&socket, address)?;
+    // From here on further ones may join.
+    switch_on(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT)?;
+    Ok(socket)
+}
+
 fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
-    let result = match address {
-        SocketAddr::V4(v4) => {
-            let raw = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: the address is valid for reads of the length that is given with it.
-            unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), size_of_val(&raw) as u32) }
-        }
-        SocketAddr::V6(v6) => {
-            let raw = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                sin6_scope_id: v6.scope_id(),
-            };
-            // SAFETY: as above.
-            unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), size_of_val(&raw) as u32) }
-        }
-    };
-    checked(result).map(drop)
+    let raw = RawAddress::of(address);
+    // SAFETY: the address is valid for reads of the length that is given with it.
+    checked(unsafe { libc::bind(socket.as_raw_fd(), raw.as_ptr(), raw.bytes()) }).map(drop)
 }
 
 fn switch_on(socket: &OwnedFd, level: i32, option: i32) -> io::Result<()> {

@@ -6,12 +6,14 @@
 
 mod accepting;
 mod connections;
+mod datagrams;
 mod observing;
 mod sending;
 mod serving;
 mod spin;
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ use crate::server::Listener;
 use crate::stats::Counters;
 use accepting::{Acceptor, Admitted};
 use connections::{Connections, Phase, SpareOutputs};
+use datagrams::Datagrams;
 use spin::Spin;
 
 /// How long answers in flight may take once the node stops.
@@ -54,6 +57,8 @@ pub struct Seed {
     pub doors: Arc<Doors>,
     /// The sockets it accepts on; empty for all but the first.
     pub listeners: Vec<Listener>,
+    /// Its sockets for datagrams.
+    pub datagram_sockets: Vec<OwnedFd>,
 }
 
 /// See the module's text.
@@ -65,6 +70,8 @@ pub struct Worker {
     connections: Connections,
     spare: SpareOutputs,
     acceptor: Option<Acceptor>,
+    /// With `-U`.
+    datagrams: Option<Box<Datagrams>>,
     /// Taken from the ring and not yet looked at.
     completions: VecDeque<Completion>,
     /// Connections with answers to send.
@@ -118,7 +125,11 @@ impl Worker {
     /// Makes the worker on its own thread, with its ring.
     pub fn new(seed: Seed) -> Result<Self, Refusal> {
         let number = seed.shard.id().0;
-        let driver = Driver::new(seed.doors.event(number))?;
+        let mut driver = Driver::new(seed.doors.event(number))?;
+        let mut datagrams = None;
+        if !seed.datagram_sockets.is_empty() {
+            datagrams.insert(Box::new(Datagrams::new(seed.datagram_sockets))).poll(&mut driver)?;
+        }
         seed.doors.open(number, driver.ring());
         let now = Now::from_unix_millis(seed.node.clock.unix_millis());
         let spin = Spin::new(Duration::from_micros(u64::from(seed.node.config.spin_us)));
@@ -133,6 +144,7 @@ impl Worker {
                 now,
             },
             driver,
+            datagrams,
             inbox: seed.mesh.inbox,
             doors: seed.doors,
             connections: Connections::default(),
@@ -194,6 +206,10 @@ impl Worker {
                     self.handle_received(ticket, received, more)
                 }
                 Completion::Sent { ticket, outgoing, result } => self.handle_sent(ticket, outgoing, result),
+                Completion::Datagram { socket, received, more } => {
+                    self.handle_datagram(socket, received, more)
+                }
+                Completion::DatagramSent { datagram, result } => self.handle_datagram_sent(datagram, result),
                 Completion::Accepted { listener, socket, more } => {
                     let acceptor = self.acceptor.as_mut().expect("only a worker with listeners accepts");
                     let (node, counters) = (&self.local.node, self.local.counters());
@@ -300,7 +316,11 @@ impl Worker {
         }
         let seconds = self.local.now.seconds.0;
         let limit = self.local.node.config.idle_timeout_seconds;
-        if std::mem::replace(&mut self.kept_house, seconds) == seconds || limit == 0 {
+        if std::mem::replace(&mut self.kept_house, seconds) == seconds {
+            return;
+        }
+        self.poll_datagrams();
+        if limit == 0 {
             return;
         }
         for ticket in
@@ -366,6 +386,9 @@ impl Worker {
         if !self.completions.is_empty() || !self.resume.is_empty() || !self.unsent.is_empty() {
             return Wait::No;
         }
+        if self.datagrams.as_ref().is_some_and(|datagrams| datagrams.has_unsent()) {
+            return Wait::No;
+        }
         if self.local.outbox.is_blocked() {
             return Wait::UpTo(Duration::from_micros(100));
         }
@@ -389,6 +412,9 @@ impl Worker {
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.close(&mut self.driver, &self.local.node);
         }
+        if let Some(datagrams) = &self.datagrams {
+            datagrams.stop(&mut self.driver);
+        }
         for ticket in self.connections.tickets(|connection| connection.phase == Phase::Open) {
             self.end_input(ticket);
         }
@@ -398,7 +424,9 @@ impl Worker {
     /// serves the others' writes.
     fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stop_deadline else { return false };
-        if !self.drained && self.connections.is_empty() && self.local.outbox.is_idle() {
+        let has_answered = self.connections.is_empty()
+            && self.datagrams.as_ref().is_none_or(|datagrams| datagrams.is_drained());
+        if !self.drained && has_answered && self.local.outbox.is_idle() {
             self.drained = true;
             self.local.node.draining.fetch_sub(1, Ordering::Relaxed);
         }

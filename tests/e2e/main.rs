@@ -35,5 +35,7 @@ mod shutdown;
 mod startup;
 /// The classic text commands.
 mod text;
+/// Requests as datagrams.
+mod udp;
 /// Streams of events, and counts per prefix of keys.
 mod watch;

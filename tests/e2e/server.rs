@@ -133,6 +133,16 @@ impl Server {
         tcp_ports(&self.directory.path().join("ports"))
     }
 
+    /// The port for datagrams of its first IPv4 address.
+    pub fn udp_port(&self) -> u16 {
+        self.udp_ports("UDP INET: ")[0]
+    }
+
+    /// The ports in the lines of the port file that begin so.
+    pub fn udp_ports(&self, lines: &str) -> Vec<u16> {
+        ports(&self.directory.path().join("ports"), lines)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -443,9 +453,12 @@ pub fn is_root() -> bool {
 }
 
 fn tcp_ports(port_file: &Path) -> Vec<u16> {
+    ports(port_file, "TCP INET: ")
+}
+
+fn ports(port_file: &Path, lines: &str) -> Vec<u16> {
     let text = fs::read_to_string(port_file).unwrap_or_default();
-    let ports = text.lines().filter_map(|line| line.strip_prefix("TCP INET: ")?.trim().parse().ok());
-    ports.collect()
+    text.lines().filter_map(|line| line.strip_prefix(lines)?.trim().parse().ok()).collect()
 }
 
 /// Whether a server of any protocol is there: a version request in the binary one, and in text an error.

@@ -73,13 +73,24 @@ fn command() -> Command {
         .arg(Arg::new("rest").num_args(0..).hide(true))
 }
 
-fn address_flags() -> [Arg; 5] {
+fn address_flags() -> [Arg; 7] {
     [
         valued(
             "port",
             'p',
             "num",
             "TCP port to listen on; 0 is off, -1 lets the kernel choose (default: 11211)",
+        ),
+        valued(
+            "udp-port",
+            'U',
+            "num",
+            "UDP port; -1 lets the kernel choose; alone it is the TCP port too (default: 0, off)",
+        ),
+        long_only(
+            "udp-limit",
+            "KiB",
+            "what a source of datagrams is sent per second beyond three times what it sends; 0: any (default: 1024)",
         ),
         path("unix-socket", 's', "Unix socket to listen on (turns TCP off)"),
         valued("unix-mask", 'a', "mask", "access bits of the Unix socket, in octal (default: 700)"),
@@ -156,9 +167,8 @@ fn protocol_flags() -> [Arg; 9] {
 }
 
 /// memcached's flags that `config.rs` refuses with a message of its own.
-fn unavailable_flags() -> [Arg; 3] {
+fn unavailable_flags() -> [Arg; 2] {
     [
-        valued("udp-port", 'U', "num", "UDP port; only 0, off, is available in this version"),
         path("memory-file", 'e', "memory that outlives a restart; not available in this version"),
         plain("enable-ssl", 'Z', "TLS; not available in this version"),
     ]

@@ -1,6 +1,9 @@
-//! The addresses of `-l`: `host`, `host:port`, `[v6]:port`, a bare v6 address, `*`, with memcached's prefixes.
+//! Where to listen: the ports of `-p` and `-U`, the socket of `-s`, and the addresses of `-l`: `host`, `host:port`,
+//! `[v6]:port`, a bare v6 address, `*`, with memcached's prefixes.
 
-use super::{Binding, ConfigError, EXIT_USAGE, later_version};
+use super::flags::Flags;
+use super::{Binding, Config, ConfigError, EXIT_USAGE, later_version, number, usage};
+use crate::limits::UDP_LIMIT_KIB_MAX;
 
 /// One address to listen on (`-l`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +21,79 @@ pub struct Listen {
 pub struct Terms {
     /// `proto[..]:`, else `-B`.
     pub binding: Option<Binding>,
+}
+
+impl Config {
+    pub(super) fn read_addresses(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        if let Some(text) = flags.text("port") {
+            self.port = port(text)?;
+        }
+        if let Some(text) = flags.text("udp-port") {
+            self.udp_port = port(text)?;
+            if self.udp_port.is_some() && flags.text("port").is_none() {
+                self.port = self.udp_port;
+            }
+        }
+        if let Some(text) = flags.text("udp-limit") {
+            let wrong =
+                format!("The limit of answers over UDP takes 0 to {UDP_LIMIT_KIB_MAX} KiB per second");
+            self.udp_bytes_per_second = 1024 * number(text, 0, UDP_LIMIT_KIB_MAX, &wrong)?;
+        }
+        for list in flags.texts("listen") {
+            self.listen.extend(Listen::parse_list(list)?);
+            let before = self.listen_text.take().map_or(String::new(), |before| before + ",");
+            self.listen_text = Some(before + list);
+        }
+        if let Some(text) = flags.text("unix-mask") {
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+            self.socket_mode =
+                mode.ok_or_else(|| usage(format!("Invalid access mask {text}: octal, up to 777")))?;
+        }
+        self.socket_path = flags.path("unix-socket");
+        if self.socket_path.is_some() {
+            (self.port, self.udp_port) = (None, None);
+        } else if self.port.is_none() && self.udp_port.is_none() {
+            self.warnings
+                .push("TCP is off (-p 0) and there is no Unix socket (-s): nobody can connect".into());
+        }
+        Ok(())
+    }
+
+    /// No socket offers a way around logins, where these are asked for. When the protocol has been read.
+    pub(super) fn check_addresses(&mut self) -> Result<(), ConfigError> {
+        if self.udp_port.is_some() && self.sasl_file.is_some() {
+            return Err(usage("ERROR: Cannot enable UDP while using binary SASL authentication."));
+        }
+        if self.udp_port.is_some() && self.auth_file.is_some() {
+            return Err(usage("Cannot use UDP with ascii authentication enabled (-U 0 to disable)"));
+        }
+        for terms in self.listen.iter_mut().map(|one| &mut one.terms) {
+            match terms.binding {
+                Some(Binding::Binary) if self.auth_file.is_some() => {
+                    return Err(usage("Cannot use binary protocol when ascii authentication enabled"));
+                }
+                Some(Binding::Auto) if self.auth_file.is_some() => {
+                    let text = "negotiating ports are ascii only when ascii authentication enabled";
+                    self.warnings.push(text.into());
+                    terms.binding = Some(Binding::Ascii);
+                }
+                Some(Binding::Ascii | Binding::Auto) if self.sasl_file.is_some() => {
+                    return Err(usage("ERROR: You cannot allow the ASCII protocol while using SASL."));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A port; `None` is off, `Some(0)` is for the kernel to choose.
+fn port(text: &str) -> Result<Option<u16>, ConfigError> {
+    match text {
+        "-1" => Ok(Some(0)),
+        "0" => Ok(None),
+        _ => Ok(Some(text.parse().map_err(|_| usage(format!("Invalid port number {text}")))?)),
+    }
 }
 
 impl Listen {

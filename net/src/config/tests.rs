@@ -86,6 +86,13 @@ fn every_accepted_flag_changes_its_field() {
     changed("-B binary", |c| c.binding = Binding::Binary);
     changed("-Y /tmp/users", |c| (c.auth_file, c.binding) = (Some("/tmp/users".into()), Binding::Ascii));
     changed("-U 0", |_| ());
+    changed("-U 7", |c| (c.udp_port, c.port) = (Some(7), Some(7)));
+    changed("-U 7 -p 8", |c| (c.udp_port, c.port) = (Some(7), Some(8)));
+    changed("-p 0 -U 7", |c| (c.udp_port, c.port) = (Some(7), None));
+    changed("-U -1", |c| (c.udp_port, c.port) = (Some(0), Some(0)));
+    changed("-U 7 -s /tmp/x", |c| (c.socket_path, c.port) = (Some("/tmp/x".into()), None));
+    changed("--udp-limit 0", |c| c.udp_bytes_per_second = 0);
+    changed("--udp-limit=64", |c| c.udp_bytes_per_second = 65_536);
     changed("--disable-ev", |c| c.evictions = false);
     changed("-o idle_timeout=5,maxconns_fast", |c| c.idle_timeout_seconds = 5);
     changed("-o no_maxconns_fast -o idle_timeout=0", |c| c.maxconns_fast = false);
@@ -132,6 +139,9 @@ fn refused_lines_have_memcacheds_exit_code() {
         ("--spin-us abc", 1, "Spinning before sleep takes 0 to 10000 microseconds"),
         ("--spin-us 10001", 1, "Spinning before sleep takes 0 to 10000 microseconds"),
         ("--spin-us -1", 1, "Spinning before sleep takes 0 to 10000 microseconds"),
+        ("-U abc", 64, "Invalid port number abc"),
+        ("-U -2", 64, "Invalid port number -2"),
+        ("--udp-limit x", 1, "takes 0 to"),
         ("-a 999", 64, "Invalid access mask 999"),
         ("-a 1000", 64, "Invalid access mask 1000"),
         ("-m abc", 64, "Memory limit must be"),
@@ -194,12 +204,14 @@ fn sasl_needs_the_binary_protocol_and_a_file() {
         ("-S", Some("")),
         ("-S -B ascii", Some("/tmp/users")),
         ("-S -B auto", Some("/tmp/users")),
+        ("-S -U 7", Some("/tmp/users")),
         ("-S -l proto[ascii]:a", Some("/tmp/users")),
         ("-S -l proto[negotiating]:a", Some("/tmp/users")),
     ] {
         assert_eq!(start(line, file).expect_err(line).exit_code, 64, "{line}");
     }
-    for line in ["-Y /tmp/users -B auto", "-Y /tmp/users -B binary", "-Y /tmp/users -l proto[binary]:a"] {
+    for rest in ["-B auto", "-B binary", "-l proto[binary]:a", "-U 7"] {
+        let line = &format!("-Y /tmp/users {rest}");
         assert_eq!(start(line, None).expect_err(line).exit_code, 64, "{line}");
     }
     let Ok(Start::Serve(config)) = start("-Y /tmp/users -l proto[negotiating]:a", None) else {
@@ -213,7 +225,7 @@ fn sasl_needs_the_binary_protocol_and_a_file() {
 
 #[test]
 fn what_this_version_lacks_is_said() {
-    let lines = ["-U 11211", "-e /tmp/memory", "-Z", "-l mtls:127.0.0.1"];
+    let lines = ["-e /tmp/memory", "-Z", "-l mtls:127.0.0.1"];
     for line in lines {
         let error = start(line).expect_err(line);
         assert_eq!(error.exit_code, 64, "{line}");

@@ -3,6 +3,7 @@
 //! `uring` is the only driver: one ring for all sockets of a worker. `tag` says which request a completion belongs
 //! to, `outgoing` is what is being sent, `support` says what the kernel must have.
 
+mod datagram;
 mod outgoing;
 mod support;
 mod tag;
@@ -11,6 +12,7 @@ mod uring;
 use std::io;
 use std::os::fd::OwnedFd;
 
+pub use datagram::OutgoingDatagram;
 pub use outgoing::Outgoing;
 pub use support::{Refusal, check};
 pub use uring::{Chunk, Driver};
@@ -44,6 +46,22 @@ pub enum Completion {
         /// What was to be sent, with what is done of it counted.
         outgoing: Box<Outgoing>,
         /// Bytes sent by this request, or why none were.
+        result: Result<usize, i32>,
+    },
+    /// A datagram came. Without `more` the socket has to be asked again.
+    Datagram {
+        /// Number given to [`Driver::receive_datagrams`].
+        socket: u32,
+        /// What.
+        received: Received,
+        /// Further ones will be told without another request.
+        more: bool,
+    },
+    /// The end of sending a datagram.
+    DatagramSent {
+        /// Which.
+        datagram: Box<OutgoingDatagram>,
+        /// Bytes sent, or why none were.
         result: Result<usize, i32>,
     },
 }

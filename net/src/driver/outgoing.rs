@@ -1,7 +1,5 @@
 //! The answers of a connection from the moment they are final until the last byte is sent.
 
-use std::iter;
-
 use crate::limits::OUTPUT_BYTES_KEPT;
 use crate::output::Output;
 
@@ -36,22 +34,11 @@ impl Outgoing {
     /// What is still to be sent, piece by piece: encoded bytes and pinned values in the order of the stream.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let mut skip = self.sent;
-        self.all_pieces().filter_map(move |piece| {
+        self.output.pieces().filter_map(move |piece| {
             let skipped = skip.min(piece.len());
             skip -= skipped;
             (skipped < piece.len()).then(|| &piece[skipped..])
         })
-    }
-
-    fn all_pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let mut from = 0;
-        let parts = self.output.pinned.iter().flat_map(move |pinned| {
-            let bytes = &self.output.bytes[from..pinned.at];
-            from = pinned.at;
-            [bytes, pinned.value.bytes()]
-        });
-        let behind = self.output.pinned.back().map_or(0, |pinned| pinned.at);
-        parts.chain(iter::once(&self.output.bytes[behind..]))
     }
 }
 

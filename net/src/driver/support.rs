@@ -84,6 +84,7 @@ pub fn check() -> Result<(), Refusal> {
         (opcode::RecvMulti::CODE, "receive"),
         (opcode::Send::CODE, "send"),
         (opcode::SendMsg::CODE, "vectored send"),
+        (opcode::RecvMsgMulti::CODE, "receive of messages"),
         (opcode::AsyncCancel::CODE, "cancel"),
         (opcode::Close::CODE, "close"),
         (opcode::Read::CODE, "read"),

@@ -28,6 +28,10 @@ pub enum Tag {
     Wake(u16),
     /// The alarm's time has come.
     Alarm,
+    /// Receiving datagrams on the socket of that number.
+    ReceiveDatagrams(u32),
+    /// Sending the datagram of that flight.
+    SendDatagram(u32),
 }
 
 /// Connections and flights are numbered below this.
@@ -48,6 +52,8 @@ impl Tag {
             Tag::Event => (5, 0, 0),
             Tag::Wake(worker) => (6, u32::from(worker), 0),
             Tag::Alarm => (7, 0, 0),
+            Tag::ReceiveDatagrams(socket) => (8, socket, 0),
+            Tag::SendDatagram(flight) => (9, flight, 0),
         };
         debug_assert!(place < PLACES_MAX, "places have 28 bits");
         kind << KIND_SHIFT | u64::from(place) << PLACE_SHIFT | u64::from(generation)
@@ -65,6 +71,8 @@ impl Tag {
             5 => Tag::Event,
             6 => Tag::Wake(place as u16),
             7 => Tag::Alarm,
+            8 => Tag::ReceiveDatagrams(place),
+            9 => Tag::SendDatagram(place),
             kind => panic!("a completion of kind {kind}, which no request has"),
         }
     }
@@ -88,6 +96,8 @@ mod tests {
             Tag::Event,
             Tag::Wake(255),
             Tag::Alarm,
+            Tag::ReceiveDatagrams(2),
+            Tag::SendDatagram(3),
         ];
         for tag in tags {
             assert_eq!(Tag::from_bits(tag.to_bits()), tag);

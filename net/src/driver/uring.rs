@@ -10,10 +10,12 @@
 #![allow(unsafe_code)]
 
 pub(super) mod buffers;
+mod datagrams;
 
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -22,11 +24,12 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode};
 
 use super::tag::{PLACES_MAX, Tag};
-use super::{Completion, Outgoing, Refusal, Wait};
-use crate::limits::{COMPLETIONS_MAX, SEND_PIECES_MAX, SUBMISSIONS_MAX};
+use super::{Completion, Outgoing, OutgoingDatagram, Refusal, Wait};
+use crate::limits::{COMPLETIONS_MAX, RECEIVE_BUFFER_BYTES, SEND_PIECES_MAX, SUBMISSIONS_MAX};
 use crate::mesh::{Doors, Ticket};
 pub use buffers::Chunk;
 use buffers::{BUFFER_GROUP, Buffering, ReceiveBuffers};
+use datagrams::Datagrams;
 
 /// The ring of one worker. Stays on the thread that made it.
 pub struct Driver {
@@ -38,7 +41,8 @@ pub struct Driver {
     postponed: VecDeque<Entry>,
     /// Sends since the last [`Driver::take`] whose completion comes within the submission itself.
     prompt_sends: usize,
-    buffers: ReceiveBuffers,
+    buffers: ReceiveBuffers<RECEIVE_BUFFER_BYTES>,
+    datagrams: Option<Box<Datagrams>>,
     flights: Vec<Option<Box<Flight>>>,
     free_flights: Vec<u32>,
     event: Event,
@@ -100,6 +104,7 @@ impl Driver {
             postponed: VecDeque::new(),
             prompt_sends: 0,
             buffers,
+            datagrams: None,
             flights: Vec::new(),
             free_flights: Vec::new(),
             event: Event { descriptor: event.as_raw_fd(), counter: Box::leak(Box::new(0)) },
@@ -168,6 +173,45 @@ impl Driver {
     /// Ends a send; its completion still comes.
     pub fn stop_sending(&mut self, flight: u32) {
         self.cancel(Tag::Send(flight));
+    }
+
+    /// Receives datagrams on `socket`, the one of that number, until that fails, is stopped or finds no buffer.
+    ///
+    /// Errors: the first time, when the kernel refuses the buffers.
+    pub fn receive_datagrams(&mut self, number: u32, socket: BorrowedFd<'_>) -> Result<(), Refusal> {
+        let datagrams = match &mut self.datagrams {
+            Some(datagrams) => datagrams,
+            none => none.insert(Box::new(Datagrams::new(&self.submitter)?)),
+        };
+        let entry = datagrams.receive(socket);
+        // SAFETY: what the entry points to, and the buffers of its group, live forever (3).
+        unsafe { self.ask(entry, Tag::ReceiveDatagrams(number)) }
+        Ok(())
+    }
+
+    /// Ends [`Driver::receive_datagrams`]; its last completion says so.
+    pub fn stop_receiving_datagrams(&mut self, number: u32) {
+        self.cancel(Tag::ReceiveDatagrams(number));
+    }
+
+    /// Source and content of what was received; `None` when it was cut off.
+    pub fn datagram(&self, chunk: &Chunk) -> Option<(SocketAddr, &[u8])> {
+        self.datagrams.as_ref().expect("something was received").read(chunk)
+    }
+
+    /// Gives the buffer of a datagram back to the kernel.
+    pub fn release_datagram(&mut self, chunk: Chunk) {
+        self.datagrams.as_mut().expect("something was received").release(chunk);
+    }
+
+    /// Sends a datagram. A `prompt` send fails when the socket has no room, any other waits for it.
+    pub fn send_datagram(&mut self, socket: BorrowedFd<'_>, datagram: Box<OutgoingDatagram>, prompt: bool) {
+        let wait = if prompt { libc::MSG_DONTWAIT } else { 0 };
+        let datagrams = self.datagrams.as_mut().expect("what is answered was received before");
+        let (place, entry) = datagrams.send(socket, datagram, wait | libc::MSG_NOSIGNAL);
+        self.prompt_sends += usize::from(prompt);
+        // SAFETY: the pointers lead into the flight, which stays where it is until its completion (2).
+        unsafe { self.ask(entry, Tag::SendDatagram(place)) }
     }
 
     /// Closes `socket` with the next submission.
@@ -274,6 +318,16 @@ impl Driver {
                     let result = result.map(|bytes| bytes as usize);
                     outgoing.advance(result.unwrap_or(0));
                     into.push_back(Completion::Sent { ticket, outgoing, result });
+                }
+                Tag::ReceiveDatagrams(socket) => {
+                    let datagrams = self.datagrams.as_mut().expect("it was asked for");
+                    let received = datagrams.received(result, entry.flags());
+                    into.push_back(Completion::Datagram { socket, received, more });
+                }
+                Tag::SendDatagram(place) => {
+                    let datagram = self.datagrams.as_mut().expect("it was asked for").sent(place);
+                    let result = result.map(|bytes| bytes as usize);
+                    into.push_back(Completion::DatagramSent { datagram, result });
                 }
             }
         }

@@ -17,6 +17,7 @@ pub mod meta;
 pub mod number;
 pub mod scan;
 pub mod text;
+pub mod udp;
 
 /// The answer to a known command that was not understood.
 pub const BAD_FORMAT: &[u8] = b"CLIENT_ERROR bad command line format\r\n";

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use super::Listener;
+use super::Sockets;
 use crate::config::Config;
 use crate::sys::{self, End};
 
@@ -43,12 +43,15 @@ pub(super) struct PortLines(String);
 
 impl PortLines {
     /// Asks each listener for its port.
-    pub(super) fn of(listeners: &[Listener]) -> Self {
+    pub(super) fn of(sockets: &Sockets) -> Self {
         let mut lines = String::new();
-        let sockets = listeners.iter().map(|listener| listener.socket.as_raw_fd());
-        for address in sockets.filter_map(|socket| sys::socket_address(socket, End::Local)) {
+        let tcp = sockets.listeners.iter().map(|listener| ("TCP", listener.socket.as_raw_fd()));
+        // Those of the other workers have the same ports.
+        let udp = sockets.datagrams.iter().take(1).flatten().map(|socket| ("UDP", socket.as_raw_fd()));
+        for (kind, socket) in tcp.chain(udp) {
+            let Some(address) = sys::socket_address(socket, End::Local) else { continue };
             let family = if address.is_ipv4() { "INET" } else { "INET6" };
-            writeln!(lines, "TCP {family}: {}", address.port()).expect("a String takes every write");
+            writeln!(lines, "{kind} {family}: {}", address.port()).expect("a String takes every write");
         }
         Self(lines)
     }

@@ -1,12 +1,14 @@
 //! From a checked configuration to running workers, and back to nothing.
 //!
-//! `tcp` and `unix` make the listening sockets, `files` writes what others read about the process, `roster` knows
+//! `tcp`, `udp` and `unix` make the sockets, `files` writes what others read about the process, `roster` knows
 //! who is connected, `reload` what SIGHUP reads again.
 
+mod addresses;
 mod files;
 pub mod reload;
 pub mod roster;
 mod tcp;
+mod udp;
 mod unix;
 
 use std::io;
@@ -33,6 +35,13 @@ pub struct Listener {
     pub socket: OwnedFd,
     /// What holds for its connections.
     pub terms: Terms,
+}
+
+/// What clients reach a node by.
+struct Sockets {
+    listeners: Vec<Listener>,
+    /// Of each worker.
+    datagrams: Vec<Vec<OwnedFd>>,
 }
 
 /// Why a node did not start, or could not go on.
@@ -104,7 +113,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     sys::hold_back_signals();
     driver::check()?;
     raise_limits(&config)?;
-    let listeners = listen_as_user(&config)?;
+    let sockets = listen_as_user(&config)?;
     let auth = Arc::new(Auth::of(&config));
     auth.load()?;
     let (engine, shards) = Engine::open(&engine_options(&config), config.workers)?;
@@ -124,15 +133,18 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         let auth = Arc::clone(&node.auth);
         node.reload.announce(move || auth.reload());
     }
-    run(&node, shards, listeners)
+    run(&node, shards, sockets)
 }
 
 /// Runs the workers of a node until all of them have ended.
-fn run(node: &Arc<Node>, shards: Vec<Shard>, listeners: Vec<Listener>) -> Result<(), ServeError> {
+fn run(node: &Arc<Node>, shards: Vec<Shard>, sockets: Sockets) -> Result<(), ServeError> {
     let config = &node.config;
-    let ports = files::PortLines::of(&listeners);
-    listeners.iter().for_each(|listener| node.roster.listen(listener.socket.as_raw_fd()));
-    let (workers, doors) = start_workers(node, shards, listeners)?;
+    let ports = files::PortLines::of(&sockets);
+    sockets.listeners.iter().for_each(|listener| node.roster.listen(listener.socket.as_raw_fd()));
+    for (worker, sockets) in (0..).zip(&sockets.datagrams) {
+        sockets.iter().for_each(|socket| node.roster.listen_to_datagrams(worker, socket.as_raw_fd()));
+    }
+    let (workers, doors) = start_workers(node, shards, sockets)?;
     await_signals(Arc::clone(node), doors);
     let pid_file = files::PidFile::write(config);
     ports.write(config);
@@ -153,16 +165,17 @@ type Workers = Vec<ExecutorJoinHandle<()>>;
 fn start_workers(
     node: &Arc<Node>,
     shards: Vec<Shard>,
-    listeners: Vec<Listener>,
+    sockets: Sockets,
 ) -> Result<(Workers, Arc<Doors>), ServeError> {
     let (ends, doors) = mesh::mesh(node.config.workers)
         .map_err(|source| ServeError::System { what: "cannot make events", source })?;
     let processors = sys::allowed_processors();
     let pins = processors.len() >= shards.len();
     let (ready, all_ready) = mpsc::channel();
-    let mut listeners = Some(listeners);
+    let mut listeners = Some(sockets.listeners);
     let mut workers = Workers::new();
-    for (number, (shard, mesh)) in shards.into_iter().zip(ends).enumerate() {
+    let parts = shards.into_iter().zip(ends).zip(sockets.datagrams);
+    for (number, ((shard, mesh), datagram_sockets)) in parts.enumerate() {
         let seed = Seed {
             shard,
             mesh,
@@ -170,6 +183,7 @@ fn start_workers(
             node: Arc::clone(node),
             doors: Arc::clone(&doors),
             listeners: listeners.take().unwrap_or_default(),
+            datagram_sockets,
         };
         let placement = if pins { Placement::Fixed(processors[number]) } else { Placement::Unbound };
         workers.push(start_worker(seed, placement, ready.clone())?);
@@ -224,7 +238,9 @@ fn await_signals(node: Arc<Node>, doors: Arc<Doors>) {
 
 fn raise_limits(config: &Config) -> Result<(), ServeError> {
     let workers = u64::from(config.workers);
-    let needed = u64::from(config.connections_max) + DESCRIPTORS_RESERVED + workers * DESCRIPTORS_PER_WORKER;
+    let datagram_sockets = if config.udp_port.is_some() { 2 * config.listen.len().max(1) as u64 } else { 0 };
+    let per_worker = DESCRIPTORS_PER_WORKER + datagram_sockets;
+    let needed = u64::from(config.connections_max) + DESCRIPTORS_RESERVED + workers * per_worker;
     sys::raise_limit(Resource::OpenFiles, needed)
         .map_err(|source| ServeError::OpenFiles { needed, source })?;
     if config.core_dumps {
@@ -238,14 +254,15 @@ fn raise_limits(config: &Config) -> Result<(), ServeError> {
 
 /// Opens the listeners and becomes the user of `-u`. A port may need root; the file of a Unix socket has to belong
 /// to the user, who else could neither connect to it nor remove it.
-fn listen_as_user(config: &Config) -> Result<Vec<Listener>, ServeError> {
+fn listen_as_user(config: &Config) -> Result<Sockets, ServeError> {
     let Some(path) = &config.socket_path else {
-        let listeners = tcp::listen(config)?;
+        let sockets = Sockets { listeners: tcp::listen(config)?, datagrams: udp::bind(config)? };
         drop_privileges(config)?;
-        return Ok(listeners);
+        return Ok(sockets);
     };
     drop_privileges(config)?;
-    Ok(vec![Listener { socket: unix::listen(path, config)?, terms: Terms::default() }])
+    let listener = Listener { socket: unix::listen(path, config)?, terms: Terms::default() };
+    Ok(Sockets { listeners: vec![listener], datagrams: udp::bind(config)? })
 }
 
 fn drop_privileges(config: &Config) -> Result<(), ServeError> {

@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_utils::CachePadded;
 
+use crate::mesh::Ticket;
 use crate::sys::{self, End};
 
 /// All connections and listeners of a node.
 pub struct Roster {
     workers: Box<[CachePadded<Connected>]>,
     listeners: Mutex<Vec<RawFd>>,
+    /// With their workers.
+    datagram_sockets: Mutex<Vec<(u16, RawFd)>>,
 }
 
 #[derive(Default)]
@@ -53,6 +56,8 @@ pub struct Line {
     pub socket: RawFd,
     /// The worker that serves it; none for listeners.
     pub worker: Option<u16>,
+    /// It is a socket for datagrams, of anyone.
+    pub is_datagrams: bool,
     /// memcached's name of what it is doing.
     pub state: &'static str,
     /// Address of the client, or of the listener itself.
@@ -67,7 +72,7 @@ impl Roster {
     /// Nobody is connected to any of `workers`.
     pub fn new(workers: u16) -> Self {
         let workers = (0..workers).map(|_| CachePadded::new(Connected::default())).collect();
-        Self { workers, listeners: Mutex::default() }
+        Self { workers, listeners: Mutex::default(), datagram_sockets: Mutex::default() }
     }
 
     /// Connections of the whole node.
@@ -111,14 +116,24 @@ impl Roster {
         self.unassign(worker);
     }
 
-    /// The descriptor of the connection in that place; 0 when there is none.
-    pub fn socket(&self, worker: u16, place: u32) -> RawFd {
+    /// The descriptor of a connection, or of the worker's socket for datagrams; 0 when there is none.
+    pub fn socket(&self, worker: u16, ticket: Ticket) -> RawFd {
+        if ticket.datagram_place().is_some() {
+            let sockets = self.datagram_sockets.lock().expect("nothing panics while holding it");
+            return sockets.iter().find(|(number, _)| *number == worker).map_or(0, |(_, socket)| *socket);
+        }
+        let place = ticket.connection;
         self.list(worker).get(place as usize).and_then(Option::as_ref).map_or(0, |presence| presence.socket)
     }
 
     /// Lists a listener.
     pub fn listen(&self, socket: RawFd) {
         self.listeners.lock().expect("nothing panics while holding it").push(socket);
+    }
+
+    /// Lists a socket that `worker` gets datagrams by.
+    pub fn listen_to_datagrams(&self, worker: u16, socket: RawFd) {
+        self.datagram_sockets.lock().expect("nothing panics while holding it").push((worker, socket));
     }
 
     /// Takes the listeners off the list, before their sockets are closed.
@@ -132,6 +147,9 @@ impl Roster {
         let listeners = self.listeners.lock().expect("nothing panics while holding it");
         let mut lines: Vec<Line> = listeners.iter().map(|socket| listener_line(*socket)).collect();
         drop(listeners);
+        let sockets = self.datagram_sockets.lock().expect("nothing panics while holding it");
+        lines.extend(sockets.iter().map(|(worker, socket)| datagrams_line(*worker, *socket)));
+        drop(sockets);
         for worker in 0..self.workers.len() as u16 {
             let list = self.list(worker);
             lines.extend(list.iter().flatten().map(|presence| presence.line(now_seconds)));
@@ -175,6 +193,7 @@ impl Presence {
         Line {
             socket: self.socket,
             worker: Some(self.worker),
+            is_datagrams: false,
             state,
             address: address(self.socket, End::Peer),
             listen_address: Some(address(self.socket, End::Local)),
@@ -185,7 +204,21 @@ impl Presence {
 
 fn listener_line(socket: RawFd) -> Line {
     let address = address(socket, End::Local);
-    Line { socket, worker: None, state: "conn_listening", address, listen_address: None, idle_seconds: None }
+    Line {
+        socket,
+        worker: None,
+        is_datagrams: false,
+        state: "conn_listening",
+        address,
+        listen_address: None,
+        idle_seconds: None,
+    }
+}
+
+fn datagrams_line(worker: u16, socket: RawFd) -> Line {
+    // The kernel says of both kinds of sockets the same.
+    let address = address(socket, End::Local).replacen("tcp", "udp", 1);
+    Line { worker: Some(worker), is_datagrams: true, state: "conn_read", address, ..listener_line(socket) }
 }
 
 /// memcached's way to write an address.

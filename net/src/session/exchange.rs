@@ -76,6 +76,8 @@ pub struct Exchange<'e, 'i, 'r> {
     pub unanswered: Option<Lookup<'i>>,
     /// What takes the connection over behind this command.
     pub stream: Option<Box<Stream>>,
+    /// Answers are sent as datagrams: nothing may take the place of one.
+    pub is_datagram: bool,
 }
 
 impl<'i, 'r> Exchange<'_, 'i, 'r> {

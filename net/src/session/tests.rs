@@ -23,6 +23,7 @@ mod auth;
 mod bad_frames;
 mod binary;
 mod binary_model;
+mod datagram;
 mod dumps;
 mod errors;
 /// Writes and reads frames; the end-to-end tests do it with the same code.
@@ -268,9 +269,25 @@ impl World {
         String::from_utf8(text).unwrap()
     }
 
+    /// Executes a write that is under way and hands its outcome to `take`; `None` when there is none.
+    pub fn deliver<R>(&mut self, take: impl FnOnce(ShardId, &Outcome, &mut Reach<'_>) -> R) -> Option<R> {
+        let at = self.away.writes.iter().position(|queue| !queue.is_empty())?;
+        let write = self.away.writes[at].pop_front().expect("chosen for not being empty");
+        let outcome = write.apply(&mut self.shards[at], self.now);
+        Some(self.reach(|reach| take(ShardId(at as u16), &outcome, reach)))
+    }
+
     fn call(&mut self, step: impl FnOnce(&mut Session, &mut Reach<'_>, &mut Output) -> Progress) {
+        let mut session = std::mem::take(&mut self.session);
+        let mut output = std::mem::take(&mut self.output);
+        self.progress = self.reach(|reach| step(&mut session, reach, &mut output));
+        (self.session, self.output) = (session, output);
+    }
+
+    /// One turn with what a session may reach.
+    pub fn reach<R>(&mut self, turn: impl FnOnce(&mut Reach<'_>) -> R) -> R {
         let (own, _) = self.shards.split_first_mut().expect("a node has a shard");
-        let mut reach = Reach {
+        let result = turn(&mut Reach {
             shard: own,
             reader: &self.reader,
             outbox: &mut self.away,
@@ -278,9 +295,9 @@ impl World {
             counters: &self.node.workers[0],
             now: self.now,
             ticket: Ticket { connection: 0, generation: 0 },
-        };
-        self.progress = step(&mut self.session, &mut reach, &mut self.output);
+        });
         self.reader.end_turn();
+        result
     }
 }
 

@@ -7,6 +7,9 @@ use crate::server::roster::Line;
 pub(super) fn write(connections: &[Line], lines: &mut Lines<'_>) {
     for connection in connections {
         let socket = connection.socket;
+        if connection.is_datagrams {
+            lines.line(&format!("{socket}:UDP"), "UDP");
+        }
         lines.line(&format!("{socket}:addr"), &connection.address);
         if let Some(address) = &connection.listen_address {
             lines.line(&format!("{socket}:listen_addr"), address);

@@ -160,6 +160,15 @@ fn write_own(now: &Snapshot, lines: &mut Lines) {
     lines.line("ringcache_spins_paid", now.counters.looks_paid);
     lines.line("ringcache_mesh_writes", now.counters.mesh_writes);
     lines.line("ringcache_mesh_batches", now.counters.mesh_batches);
+    for (name, count) in [
+        ("ringcache_udp_requests", now.counters.udp_requests),
+        ("ringcache_udp_malformed", now.counters.udp_malformed),
+        ("ringcache_udp_parted", now.counters.udp_parted),
+        ("ringcache_udp_dropped", now.counters.udp_dropped),
+        ("ringcache_udp_limited", now.counters.udp_limited),
+    ] {
+        lines.line(name, count);
+    }
     lines.line("ringcache_slabs_used", now.records.slabs_used);
     lines.line("ringcache_slabs_cleaned", now.records.slabs_cleaned);
     lines.line("ringcache_records_moved", now.records.records_moved);

@@ -24,7 +24,7 @@ fn write_addresses(now: &Snapshot, lines: &mut Lines) {
     lines.line("maxbytes", now.memory_limit);
     lines.line("maxconns", config.connections_max);
     lines.line("tcpport", config.port.unwrap_or(0));
-    lines.line("udpport", 0);
+    lines.line("udpport", config.udp_port.unwrap_or(0));
     lines.line("inter", config.listen_text.as_deref().unwrap_or("NULL"));
     lines.line("verbosity", now.verbosity);
     lines.line("oldest", 0);

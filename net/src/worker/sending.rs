@@ -22,6 +22,9 @@ impl Worker {
             }
         }
         self.unsent = unsent;
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.start_sends(&mut self.driver);
+        }
     }
 
     /// Takes the end of a send. What the socket had no room for is sent again, and the kernel waits for the room.

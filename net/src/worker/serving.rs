@@ -76,6 +76,9 @@ impl Worker {
 
     /// Gives a session the outcome of one of its writes.
     pub(super) fn handle_outcome(&mut self, ticket: Ticket, shard: ShardId, outcome: &Outcome) {
+        if let Some(place) = ticket.datagram_place() {
+            return self.handle_datagram_outcome(place, ticket, shard, outcome);
+        }
         self.go_on(ticket, |session, reach, output| session.handle_outcome(shard, outcome, reach, output));
     }
 

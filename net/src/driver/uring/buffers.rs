@@ -14,7 +14,9 @@ use io_uring::{Submitter, cqueue};
 use memmap2::MmapMut;
 
 use crate::driver::Received;
-use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, RECEIVE_BUFFERS_WHOLE};
+use crate::limits::{
+    RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, RECEIVE_BUFFERS_WHOLE, UDP_BUFFER_BYTES, UDP_BUFFERS,
+};
 
 /// How the kernel uses receive buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +27,10 @@ pub enum Buffering {
     Whole,
 }
 
-/// The one group of receive buffers of a ring.
+/// The group that connections receive into.
 pub const BUFFER_GROUP: u16 = 0;
+/// The group that datagrams are received into, where there are any.
+pub const DATAGRAM_GROUP: u16 = 1;
 /// `IOU_PBUF_RING_INC`: a buffer is consumed in pieces (Linux 6.12).
 const INCREMENTAL: u16 = 2;
 
@@ -38,8 +42,8 @@ pub struct Chunk {
     bytes: u32,
 }
 
-/// The buffers that the kernel receives into, and the ring by which they are given to it.
-pub struct ReceiveBuffers {
+/// A group of buffers of so many bytes that the kernel receives into, and the ring by which they are given to it.
+pub struct ReceiveBuffers<const BYTES: usize> {
     entries: *mut BufRingEntry,
     memory: *mut u8,
     count: u16,
@@ -59,28 +63,38 @@ struct Loan {
     finished: bool,
 }
 
-impl ReceiveBuffers {
+impl ReceiveBuffers<UDP_BUFFER_BYTES> {
+    /// Registers the buffers for datagrams: each takes a whole one, because the kernel cuts off what does not fit into the
+    /// rest of a buffer.
+    pub fn for_datagrams(submitter: &Submitter<'_>) -> io::Result<Self> {
+        Self::register(submitter, DATAGRAM_GROUP, UDP_BUFFERS, 0)
+    }
+}
+
+impl ReceiveBuffers<RECEIVE_BUFFER_BYTES> {
     /// Registers the buffers, incremental where the kernel has it: then few are enough, because small requests of
     /// many connections share one.
     pub fn new(submitter: &Submitter<'_>, buffering: Buffering) -> io::Result<Self> {
         if buffering == Buffering::Whole {
-            return Self::register(submitter, RECEIVE_BUFFERS_WHOLE, 0);
+            return Self::register(submitter, BUFFER_GROUP, RECEIVE_BUFFERS_WHOLE, 0);
         }
-        match Self::register(submitter, RECEIVE_BUFFERS, INCREMENTAL) {
+        match Self::register(submitter, BUFFER_GROUP, RECEIVE_BUFFERS, INCREMENTAL) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 Self::new(submitter, Buffering::Whole)
             }
             result => result,
         }
     }
+}
 
-    fn register(submitter: &Submitter<'_>, count: u16, flags: u16) -> io::Result<Self> {
+impl<const BYTES: usize> ReceiveBuffers<BYTES> {
+    fn register(submitter: &Submitter<'_>, group: u16, count: u16, flags: u16) -> io::Result<Self> {
         let entries_bytes = usize::from(count) * size_of::<BufRingEntry>();
         let entries: &'static mut MmapMut = Box::leak(Box::new(MmapMut::map_anon(entries_bytes)?));
         let address = entries.as_mut_ptr();
         // SAFETY: the mapping has room for `count` entries, starts at a page and is never unmapped (2).
-        unsafe { submitter.register_buf_ring_with_flags(address as u64, count, BUFFER_GROUP, flags)? };
-        let memory_bytes = usize::from(count) * RECEIVE_BUFFER_BYTES;
+        unsafe { submitter.register_buf_ring_with_flags(address as u64, count, group, flags)? };
+        let memory_bytes = usize::from(count) * BYTES;
         let memory: &'static mut MmapMut = Box::leak(Box::new(MmapMut::map_anon(memory_bytes)?));
         let mut buffers = Self {
             entries: address.cast(),
@@ -101,7 +115,7 @@ impl ReceiveBuffers {
         // as many entries as buffers, so this one is not among them. The mapping is zeroed, hence initialised.
         let entry = unsafe { &mut *self.entries.add(place) };
         entry.set_addr(self.start(buffer) as u64);
-        entry.set_len(RECEIVE_BUFFER_BYTES as u32);
+        entry.set_len(BYTES as u32);
         entry.set_bid(buffer);
         self.loans[usize::from(buffer)] = Loan::default();
         self.tail = self.tail.wrapping_add(1);
@@ -120,7 +134,7 @@ impl ReceiveBuffers {
                 let loan = &mut self.loans[usize::from(buffer)];
                 let at = loan.filled;
                 loan.filled += bytes;
-                assert!(loan.filled as usize <= RECEIVE_BUFFER_BYTES, "the kernel stays inside of a buffer");
+                assert!(loan.filled as usize <= BYTES, "the kernel stays inside of a buffer");
                 loan.chunks += 1;
                 loan.finished = !cqueue::buffer_more(flags);
                 let chunk = Chunk { buffer, at, bytes };
@@ -139,7 +153,7 @@ impl ReceiveBuffers {
     }
 
     pub fn bytes(&self, chunk: &Chunk) -> &[u8] {
-        assert!((chunk.at + chunk.bytes) as usize <= RECEIVE_BUFFER_BYTES, "checked when it was received");
+        assert!((chunk.at + chunk.bytes) as usize <= BYTES, "checked when it was received");
         // SAFETY: the range is inside of its buffer, initialised (the mapping is zeroed), and by clause 1 the
         // worker's until the chunk, which is borrowed here, is released.
         unsafe {
@@ -158,6 +172,6 @@ impl ReceiveBuffers {
     fn start(&self, buffer: u16) -> *mut u8 {
         assert!(buffer < self.count, "the kernel names only buffers that it was given");
         // SAFETY: there are `count` buffers one behind the other.
-        unsafe { self.memory.add(usize::from(buffer) * RECEIVE_BUFFER_BYTES) }
+        unsafe { self.memory.add(usize::from(buffer) * BYTES) }
     }
 }

@@ -81,6 +81,9 @@ pub fn verbosity(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
 pub fn stats(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     let what = command.args.trim_ascii();
     if let Some(form) = stats::dump(&x.reach.node.config, what) {
+        if x.is_datagram {
+            return x.answer(UNKNOWN, command.line_bytes);
+        }
         return if x.may_take_over() { x.dump(form, None, command.line_bytes) } else { Flow::Wait };
     }
     // Writes to other workers are counted by prefix when their outcomes are back.

@@ -46,7 +46,7 @@ fn dump(x: &mut Exchange<'_, '_, '_>, command: Command<'_>, form: Form, classes:
     let forbidden = if form == Form::Metadata { NO_METADUMP } else { NO_MGDUMP };
     let refusal = match selects_the_class(classes) {
         _ if !is_enabled(x) => DISABLED,
-        _ if !x.reach.node.config.dump_enabled => forbidden,
+        _ if !x.reach.node.config.dump_enabled || x.is_datagram => forbidden,
         None => BAD_CLASS,
         Some(is_selected) => match x.reach.node.crawls.begin() {
             None => BUSY,

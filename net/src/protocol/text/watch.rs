@@ -12,7 +12,7 @@ const TOO_MANY: &[u8] = b"WATCHER_TOO_MANY log watcher limit reached\r\n";
 
 /// Parses and executes the command.
 pub fn watch(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
-    if !x.reach.node.config.watch_enabled {
+    if !x.reach.node.config.watch_enabled || x.is_datagram {
         return x.answer(FORBIDDEN, command.line_bytes);
     }
     if !x.may_take_over() {
