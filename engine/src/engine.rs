@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::hash::ShardId;
-use crate::index::{IndexShared, table_bytes};
+use crate::index::{IndexShared, buckets_for, table_bytes};
 use crate::limits::{
     ARENA_BYTES_MAX, BUCKETS_MIN, SHARDS_MAX, SLAB_BYTES_MAX, SLAB_BYTES_MEDIUM, SLAB_BYTES_MIN,
     SLABS_PER_SHARD, SLABS_PER_SHARD_MEDIUM,
 };
 use crate::memory::{Arena, PAGE_BYTES, Words};
-use crate::pool::Pool;
+use crate::pool::{FreeSpace, Pool};
 use crate::reader::Reader;
 use crate::shard::Shard;
 use crate::stats::{ShardCounters, ShardStats};
@@ -81,6 +81,9 @@ pub enum OpenError {
         /// The kernel's reason.
         source: std::io::Error,
     },
+    /// The file system of the memory file can't set room aside or take it back.
+    #[error("the memory file can't be used: {0}")]
+    File(std::io::Error),
 }
 
 /// The parts of a shard that every worker sees.
@@ -113,9 +116,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Up to this size an index table doubles: a part of a shard's memory too small to matter.
+    /// [`small_table_bytes`] of the present limit.
     pub(crate) fn small_table_bytes(&self) -> u64 {
-        self.pool.limit() / u64::from(self.options.shards) / 128
+        small_table_bytes(self.pool.limit(), self.options.shards)
     }
 
     /// What a shard may have of the budget while others are short: an even part.
@@ -126,26 +129,17 @@ impl Shared {
 
 /// The node's memory, shared by all workers.
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     readers: AtomicU32,
 }
 
 impl Engine {
     /// Maps the memory and makes the shards. `readers_max` readers can be made later.
     pub fn open(options: &EngineOptions, readers_max: u16) -> Result<(Engine, Vec<Shard>), OpenError> {
-        if options.shards == 0 || options.shards > SHARDS_MAX {
-            return Err(OpenError::Shards(options.shards));
-        }
-        let slab_bytes = slab_bytes(options)?;
-        let shards = u64::from(options.shards);
-        let least_bytes = shards * (16 * slab_bytes + table_bytes(BUCKETS_MIN));
-        if options.memory_bytes < least_bytes {
-            let (memory_bytes, shards) = (options.memory_bytes, options.shards);
-            return Err(OpenError::TooSmall { memory_bytes, shards, least_bytes });
-        }
-        let shared = Arc::new(map(options, slab_bytes, usize::from(readers_max))?);
-        let made = (0..options.shards).map(|id| Shard::new(Arc::clone(&shared), ShardId(id))).collect();
-        Ok((Engine { shared, readers: AtomicU32::new(0) }, made))
+        let slab_bytes = check(options)?;
+        let arena = reserve(options, |bytes| Arena::reserve(bytes, options.huge_pages))?;
+        let empty = Contents::nothing(&arena, slab_bytes, options.shards);
+        build(options, slab_bytes, readers_max, arena, empty)
     }
 
     /// A new reader. Made on any thread, moved to its worker.
@@ -202,25 +196,73 @@ fn slab_bytes(options: &EngineOptions) -> Result<u64, OpenError> {
     Ok(power.clamp(u64::from(SLAB_BYTES_MIN), u64::from(SLAB_BYTES_MAX)))
 }
 
-fn map(options: &EngineOptions, slab_bytes: u64, readers: usize) -> Result<Shared, OpenError> {
-    let arena = reserve(options)?;
-    let slabs = (arena.bytes() / slab_bytes) as usize;
+/// The slab size of options that can be opened.
+pub(crate) fn check(options: &EngineOptions) -> Result<u64, OpenError> {
+    if options.shards == 0 || options.shards > SHARDS_MAX {
+        return Err(OpenError::Shards(options.shards));
+    }
+    let slab_bytes = slab_bytes(options)?;
+    let shards = u64::from(options.shards);
+    let least_bytes = shards * (16 * slab_bytes + table_bytes(BUCKETS_MIN));
+    if options.memory_bytes < least_bytes {
+        let (memory_bytes, shards) = (options.memory_bytes, options.shards);
+        return Err(OpenError::TooSmall { memory_bytes, shards, least_bytes });
+    }
+    Ok(slab_bytes)
+}
+
+/// What a mapping holds when an engine is built on it.
+pub(crate) struct Contents {
+    /// What no shard has.
+    pub(crate) free: FreeSpace,
+    /// Bytes of slabs and runs that shards will have.
+    pub(crate) slab_bytes_used: u64,
+    /// Keys that each shard will have.
+    pub(crate) keys: Vec<u64>,
+}
+
+impl Contents {
+    /// Of an arena in which nothing was written.
+    pub(crate) fn nothing(arena: &Arena, slab_bytes: u64, shards: u16) -> Self {
+        let slabs = slabs(arena, slab_bytes);
+        Self { free: FreeSpace::of(slabs), slab_bytes_used: 0, keys: vec![0; usize::from(shards)] }
+    }
+}
+
+/// Slabs of a mapping.
+pub(crate) fn slabs(arena: &Arena, slab_bytes: u64) -> u32 {
+    u32::try_from(arena.bytes() / slab_bytes).expect("slab numbers fit 32 bits")
+}
+
+/// Puts an engine on a mapping. The shards' books are empty: who adopts fills them.
+pub(crate) fn build(
+    options: &EngineOptions,
+    slab_bytes: u64,
+    readers: u16,
+    arena: Arena,
+    contents: Contents,
+) -> Result<(Engine, Vec<Shard>), OpenError> {
+    let slabs = slabs(&arena, slab_bytes) as usize;
     let words = || Words::zeroed(slabs).map_err(|source| OpenError::Map { bytes: slabs as u64 * 4, source });
-    let shard = || {
-        let index = IndexShared::new()
-            .map_err(|source| OpenError::Map { bytes: table_bytes(BUCKETS_MIN), source })?;
+    let small_bytes = small_table_bytes(options.memory_bytes, options.shards);
+    let mut tables_bytes = 0;
+    let mut shard = |keys: &u64| {
+        let buckets = buckets_for(*keys, small_bytes);
+        let bytes = table_bytes(buckets);
+        tables_bytes += bytes;
+        let index = IndexShared::new(buckets).map_err(|source| OpenError::Map { bytes, source })?;
         Ok(ShardShared {
             index,
             flushed: CachePadded::new(AtomicU64::new(0)),
             counters: ShardCounters::default(),
         })
     };
-    let shards = (0..options.shards).map(|_| shard()).collect::<Result<Box<[ShardShared]>, OpenError>>()?;
-    let pool = Pool::new(&arena, slab_bytes, options.memory_bytes);
+    let shards = contents.keys.iter().map(&mut shard).collect::<Result<Box<[ShardShared]>, OpenError>>()?;
+    let used = contents.slab_bytes_used + tables_bytes;
     let spare_bytes = u64::from(options.shards) * 2 * slab_bytes;
-    Ok(Shared {
-        pool,
-        turns: Turns::new(readers),
+    let shared = Arc::new(Shared {
+        pool: Pool::new(slab_bytes, options.memory_bytes, contents.free, used),
+        turns: Turns::new(usize::from(readers)),
         pins: words()?,
         ids: words()?,
         shards,
@@ -230,19 +272,29 @@ fn map(options: &EngineOptions, slab_bytes: u64, readers: usize) -> Result<Share
         low_bytes: 2 * spare_bytes,
         arena,
         options: options.clone(),
-    })
+    });
+    let made = (0..options.shards).map(|id| Shard::new(Arc::clone(&shared), ShardId(id))).collect();
+    Ok((Engine { shared, readers: AtomicU32::new(0) }, made))
 }
 
-/// Address space: forty times the memory, less where the system grants less.
-fn reserve(options: &EngineOptions) -> Result<Arena, OpenError> {
+/// Maps address space by `map`: forty times the memory, less where the system grants less.
+pub(crate) fn reserve(
+    options: &EngineOptions,
+    map: impl Fn(u64) -> std::io::Result<Arena>,
+) -> Result<Arena, OpenError> {
     let mut factor = 40;
     loop {
         let wanted = options.memory_bytes.saturating_mul(factor) + 2 * u64::from(options.item_bytes_max);
         let bytes = wanted.next_multiple_of(u64::from(SLAB_BYTES_MAX)).min(ARENA_BYTES_MAX);
-        match Arena::reserve(bytes, options.huge_pages) {
+        match map(bytes) {
             Ok(arena) => return Ok(arena),
             Err(source) if factor <= 2 => return Err(OpenError::Map { bytes, source }),
             Err(_) => factor /= 2,
         }
     }
+}
+
+/// Up to this size an index table doubles: a part of a shard's memory too small to matter.
+fn small_table_bytes(memory_bytes: u64, shards: u16) -> u64 {
+    memory_bytes / u64::from(shards) / 128
 }

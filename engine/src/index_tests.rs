@@ -3,12 +3,13 @@
 
 use crate::hash::{KeyHash, Order};
 use crate::index::{Index, IndexShared, table_bytes};
+use crate::limits::BUCKETS_MIN;
 use crate::record::Location;
 
 #[test]
 fn the_newest_three_ghosts_are_remembered_once_each() {
-    let shared = IndexShared::new().expect("memory");
-    let mut index = Index::new();
+    let shared = IndexShared::new(BUCKETS_MIN).expect("memory");
+    let mut index = Index::new(&shared);
     index.insert(&shared, KeyHash(9), Location::from_offset(8), |_| KeyHash(9)).expect("room");
     (1..=4).for_each(|n| index.remember_ghost(&shared, KeyHash(n)));
     assert!(!index.take_ghost(&shared, KeyHash(1)), "the oldest of four is forgotten");
@@ -41,8 +42,8 @@ fn grow(shared: &IndexShared, index: &mut Index, homes: u64) {
 
 #[test]
 fn keys_survive_growth_and_removal() {
-    let shared = IndexShared::new().expect("memory");
-    let mut index = Index::new();
+    let shared = IndexShared::new(BUCKETS_MIN).expect("memory");
+    let mut index = Index::new(&shared);
     let place = |n: u64| Location::from_offset(n * 8);
     for n in 1..=20_000u64 {
         let location = place(n);
@@ -76,8 +77,8 @@ fn keys_survive_growth_and_removal() {
 
 #[test]
 fn a_walk_sees_every_key_wherever_growth_stands() {
-    let shared = IndexShared::new().expect("memory");
-    let mut index = Index::new();
+    let shared = IndexShared::new(BUCKETS_MIN).expect("memory");
+    let mut index = Index::new(&shared);
     let keys = 64 * 5u64;
     for n in 1..=keys {
         let location = Location::from_offset(n * 8);

@@ -26,6 +26,7 @@ mod shard;
 mod slab;
 mod stats;
 mod sync;
+mod warm;
 
 pub use engine::{Engine, EngineOptions, OpenError};
 pub use export::{LogCursor, SlotCursor};
@@ -37,4 +38,5 @@ pub use shard::{Evicted, Shard};
 pub use stats::ShardStats;
 pub use time::{Expiry, Now, Seconds};
 pub use version::Version;
+pub use warm::{Adopted, Beginning, KeepError, MemoryFile, Refusal};
 pub use write::{Arithmetic, Delete, Op, Outcome, Status, Store, StoreMode, Write};

@@ -1,4 +1,4 @@
-//! Raw memory: one reserved mapping for all records, and zeroed cache lines for the index.
+//! Raw memory: one reserved mapping for all records, of a file where one is given, and zeroed cache lines for the index.
 //!
 //! No domain word in here: offsets, lengths, atomics. This module, the bucket view and the record view on top of
 //! it hold all `unsafe` of the engine. Callers of the unsafe functions owe these numbered clauses:
@@ -13,6 +13,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
@@ -33,10 +34,21 @@ pub(crate) struct Reservation {
     pub(crate) bytes: usize,
 }
 
-/// One anonymous mapping, reserved but not committed: a page costs memory from its first write on.
+/// Proof of clause 3 for the filled part of a slab: nobody writes there, atomics included. Made only by an owner that
+/// keeps its books after the last reader has ended, or that adopts a slab before the first one begins.
+pub(crate) struct Still {
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Bytes at the start of a file's mapping that say whose it is. Slab 0 is never handed out.
+pub(crate) const LABEL_BYTES: usize = 64;
+
+/// One mapping, reserved but not committed: a page costs memory from its first write on. Anonymous, or of a file.
 pub(crate) struct Arena {
     map: MmapRaw,
     bytes: u64,
+    file: Option<OwnedFd>,
 }
 
 impl Arena {
@@ -47,7 +59,70 @@ impl Arena {
         if huge {
             map.advise(Advice::HugePage)?;
         }
-        Ok(Self { map, bytes })
+        Ok(Self { map, bytes, file: None })
+    }
+
+    /// Maps a file, which gets `bytes` of length and keeps what it holds, or with `empty` holds nothing. It is sparse:
+    /// what is not written takes no room.
+    pub(crate) fn of_file(file: OwnedFd, bytes: u64, empty: bool, huge: bool) -> io::Result<Self> {
+        let len = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let wanted = libc::off_t::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let resize = |length| {
+            // SAFETY: no pointers; the file is not mapped yet.
+            checked(unsafe { libc::ftruncate(file.as_raw_fd(), length) })
+        };
+        if empty {
+            resize(0)?;
+        }
+        resize(wanted)?;
+        let map = MmapOptions::new().len(len).map_raw(&file)?;
+        if huge {
+            map.advise(Advice::HugePage)?;
+        }
+        Ok(Self { map, bytes, file: Some(file) })
+    }
+
+    /// Makes sure that a range can be written: the room for it is set aside in the file, so that a full file system is
+    /// an error here and not a signal later. Anonymous memory needs no such thing. One system call with a file.
+    #[inline]
+    pub(crate) fn commit(&self, offset: u64, bytes: u64) -> bool {
+        self.file.as_ref().is_none_or(|file| allocate(file, libc::FALLOC_FL_KEEP_SIZE, offset, bytes).is_ok())
+    }
+
+    /// What stands in the label of a file.
+    pub(crate) fn label(&self) -> [u8; LABEL_BYTES] {
+        // SAFETY: every mapping is larger than a label (1), and only `set_label` writes there (3).
+        let bytes = unsafe { self.published(0, LABEL_BYTES) };
+        bytes.try_into().expect("as long as asked for")
+    }
+
+    /// Whether it is a file's.
+    pub(crate) fn is_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Writes the label of a file and waits until it would survive the machine. The first to find out whether the file
+    /// system can set room aside and take it back.
+    pub(crate) fn set_label(&mut self, label: &[u8; LABEL_BYTES]) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        allocate(file, libc::FALLOC_FL_KEEP_SIZE, 0, PAGE_BYTES)?;
+        allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, self.bytes, PAGE_BYTES)?;
+        // SAFETY: every mapping is larger than a label (1); nobody else is there while `self` is borrowed alone (4).
+        unsafe { self.reserved(0, LABEL_BYTES) }.copy_from_slice(label);
+        self.map.flush_range(0, LABEL_BYTES)
+    }
+
+    /// Waits until everything that was written is in the file. On memory file systems there is nothing to wait for.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.map.flush()
+    }
+
+    /// The bytes of a slab in which nothing moves.
+    pub(crate) fn still(&self, range: &Still) -> &[u8] {
+        let (offset, bytes) = (range.offset, range.bytes);
+        assert!(bytes <= self.bytes && offset <= self.bytes - bytes, "clause 1");
+        // SAFETY: checked above (1); `Still` stands for clause 3.
+        unsafe { self.published(offset, bytes as usize) }
     }
 
     /// Length of the mapping.
@@ -111,6 +186,11 @@ impl Arena {
     pub(crate) fn decommit(&self, vacant: Vacant) {
         let Vacant { offset, bytes } = vacant;
         assert!(offset.is_multiple_of(PAGE_BYTES) && offset + bytes <= self.bytes, "clause 1");
+        if let Some(file) = &self.file {
+            // A hole; where it can't be made the file stays larger than it needs to be, and nothing is wrong.
+            let _ = allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, bytes);
+            return;
+        }
         // SAFETY: `Vacant` stands for clause 5: nobody looks at the bytes that turn to zeros.
         let given = unsafe {
             self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset as usize, bytes as usize)
@@ -123,6 +203,23 @@ impl Arena {
     pub(crate) fn prefetch(&self, offset: u64) {
         prefetch(self.map.as_ptr().wrapping_add(offset as usize));
     }
+}
+
+/// Sets room of a file aside or gives it back; a signal in between is no failure.
+fn allocate(file: &OwnedFd, mode: i32, offset: u64, bytes: u64) -> io::Result<()> {
+    loop {
+        // SAFETY: no pointers. A hole turns bytes of a mapping to zeros: only `decommit` makes one, under clause 5.
+        let done =
+            unsafe { libc::fallocate(file.as_raw_fd(), mode, offset.cast_signed(), bytes.cast_signed()) };
+        match checked(done) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn checked(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Eight words that share a cache line.
@@ -154,6 +251,12 @@ impl Lines {
         // SAFETY: the mapping is page-aligned, zeroed, `count` lines long and lives as long as `self`; zeros are
         // valid atomics, and every access to it goes through them.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.count) }
+    }
+
+    /// Takes the memory of all lines at once, for a caller that is about to fill them: a page that is first read and
+    /// then written would cost an interrupt of every processor. A kernel that can't takes each on its first use.
+    pub(crate) fn populate(&self) {
+        let _ = self.map.advise(Advice::PopulateWrite);
     }
 
     /// Gives the memory of some lines back while they stay readable as zeros; they begin and end with a page. One

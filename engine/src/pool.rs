@@ -13,28 +13,35 @@
 //!
 //! One lock, taken once per slab (64 KiB to 1 MiB of records), run or index table; never per request.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::memory::{Arena, PAGE_BYTES, Vacant};
 
 /// Classes of runs: powers of two of slabs, up to the largest item.
-const RUN_CLASSES: usize = 24;
+pub(crate) const RUN_CLASSES: usize = 24;
 
 /// Number of a slab in the mapping. Slab 0 is never handed out, so that no location is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlabNumber(pub(crate) u32);
 
+/// Slabs and runs that nobody has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FreeSpace {
+    /// Resident and free.
+    pub(crate) warm: Vec<u32>,
+    /// Free, nothing resident.
+    pub(crate) cold: Vec<u32>,
+    /// Runs by class; nothing resident.
+    pub(crate) runs: [Vec<u32>; RUN_CLASSES],
+    /// Slabs that were never used: the ends of the mapping that are left.
+    pub(crate) fresh: Vec<Range<u32>>,
+}
+
 /// The lists, under the lock.
 struct Lists {
-    /// Resident and free.
-    warm: Vec<u32>,
-    /// Free, nothing resident.
-    cold: Vec<u32>,
-    /// Runs by class; nothing resident.
-    runs: [Vec<u32>; RUN_CLASSES],
-    /// First slab that was never used.
-    fresh: u32,
+    free: FreeSpace,
     /// Bytes resident: used, waiting and warm.
     resident: u64,
 }
@@ -42,7 +49,6 @@ struct Lists {
 /// Shared by all shards.
 pub(crate) struct Pool {
     slab_bytes: u64,
-    slabs: u32,
     limit: AtomicU64,
     used: AtomicU64,
     /// Bytes that some shard could not find among its own slabs; the others make room for them.
@@ -51,24 +57,22 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A pool over `arena`, with `limit` bytes to give.
-    pub(crate) fn new(arena: &Arena, slab_bytes: u64, limit: u64) -> Self {
-        let slabs = u32::try_from(arena.bytes() / slab_bytes).expect("slab numbers fit 32 bits");
-        let lists = Lists {
-            warm: Vec::new(),
-            cold: Vec::new(),
-            runs: [const { Vec::new() }; RUN_CLASSES],
-            fresh: 1,
-            resident: 0,
-        };
+    /// A pool with `limit` bytes to give and the slabs of `free` to give them in. Tables, slabs and runs that have an
+    /// owner already take `used` bytes.
+    pub(crate) fn new(slab_bytes: u64, limit: u64, free: FreeSpace, used: u64) -> Self {
+        let resident = used + free.warm.len() as u64 * slab_bytes;
         Self {
             slab_bytes,
-            slabs,
             limit: AtomicU64::new(limit),
-            used: AtomicU64::new(0),
+            used: AtomicU64::new(used),
             demand: AtomicU64::new(0),
-            lists: Mutex::new(lists),
+            lists: Mutex::new(Lists { free, resident }),
         }
+    }
+
+    /// What nobody has at this moment.
+    pub(crate) fn free_space(&self) -> FreeSpace {
+        self.lists().free.clone()
     }
 
     fn lists(&self) -> MutexGuard<'_, Lists> {
@@ -134,16 +138,21 @@ impl Pool {
             return None;
         }
         let mut lists = self.lists();
-        if let Some(number) = lists.warm.pop() {
+        if let Some(number) = lists.free.warm.pop() {
             return Some(SlabNumber(number));
         }
-        let number = lists.cold.pop().or_else(|| lists.take_fresh(1, self.slabs));
+        let number = lists.free.cold.pop().or_else(|| lists.free.take_fresh(1));
         let Some(number) = number else {
             self.refund(self.slab_bytes);
             return None;
         };
+        self.trim(&mut lists, arena, self.slab_bytes);
+        if !arena.commit(self.offset(number), self.slab_bytes) {
+            lists.free.cold.push(number);
+            self.refund(self.slab_bytes);
+            return None;
+        }
         lists.resident += self.slab_bytes;
-        self.trim(&mut lists, arena);
         Some(SlabNumber(number))
     }
 
@@ -155,8 +164,8 @@ impl Pool {
     /// No reader is in the slab any more.
     pub(crate) fn recycle_slab(&self, arena: &Arena, number: SlabNumber) {
         let mut lists = self.lists();
-        lists.warm.push(number.0);
-        self.trim(&mut lists, arena);
+        lists.free.warm.push(number.0);
+        self.trim(&mut lists, arena, 0);
     }
 
     /// Address space for `bytes` in a row, of which only the pages count.
@@ -167,13 +176,18 @@ impl Pool {
         }
         let mut lists = self.lists();
         let class = self.run_class(bytes);
-        let number = lists.runs[class].pop().or_else(|| lists.take_fresh(1 << class, self.slabs));
+        let number = lists.free.runs[class].pop().or_else(|| lists.free.take_fresh(1 << class));
         let Some(number) = number else {
             self.refund(pages);
             return None;
         };
+        self.trim(&mut lists, arena, pages);
+        if !arena.commit(self.offset(number), pages) {
+            lists.free.runs[class].push(number);
+            self.refund(pages);
+            return None;
+        }
         lists.resident += pages;
-        self.trim(&mut lists, arena);
         Some(SlabNumber(number))
     }
 
@@ -189,7 +203,7 @@ impl Pool {
         let mut lists = self.lists();
         lists.resident -= pages;
         let class = self.run_class(bytes);
-        lists.runs[class].push(number.0);
+        lists.free.runs[class].push(number.0);
     }
 
     /// Takes memory for an index table, which has a mapping of its own.
@@ -199,8 +213,8 @@ impl Pool {
             return false;
         }
         let mut lists = self.lists();
+        self.trim(&mut lists, arena, bytes);
         lists.resident += bytes;
-        self.trim(&mut lists, arena);
         true
     }
 
@@ -214,31 +228,50 @@ impl Pool {
         self.lists().resident -= bytes;
     }
 
-    /// Gives warm slabs back to the kernel while more than the limit is resident.
-    fn trim(&self, lists: &mut Lists, arena: &Arena) {
-        while lists.resident > self.limit() {
-            let Some(number) = lists.warm.pop() else { return };
+    /// Gives warm slabs back to the kernel while more than the limit would be resident with `more` bytes.
+    fn trim(&self, lists: &mut Lists, arena: &Arena, more: u64) {
+        while lists.resident + more > self.limit() {
+            let Some(number) = lists.free.warm.pop() else { return };
             self.decommit(arena, SlabNumber(number), self.slab_bytes);
             lists.resident -= self.slab_bytes;
-            lists.cold.push(number);
+            lists.free.cold.push(number);
         }
     }
 
     /// The slab is on its way between two lists: it has no owner, and it was recycled, so no reader is in it.
     fn decommit(&self, arena: &Arena, number: SlabNumber, bytes: u64) {
-        arena.decommit(Vacant { offset: u64::from(number.0) * self.slab_bytes, bytes });
+        arena.decommit(Vacant { offset: self.offset(number.0), bytes });
+    }
+
+    fn offset(&self, number: u32) -> u64 {
+        u64::from(number) * self.slab_bytes
     }
 
     fn run_class(&self, bytes: u64) -> usize {
-        bytes.div_ceil(self.slab_bytes).next_power_of_two().trailing_zeros() as usize
+        run_class(bytes, self.slab_bytes)
     }
 }
 
-impl Lists {
-    fn take_fresh(&mut self, count: u32, slabs: u32) -> Option<u32> {
-        let first = self.fresh;
-        let after = first.checked_add(count).filter(|&after| after <= slabs)?;
-        self.fresh = after;
+/// The class of a run of `bytes`: it takes two to the power of that many slabs of address space.
+pub(crate) fn run_class(bytes: u64, slab_bytes: u64) -> usize {
+    bytes.div_ceil(slab_bytes).next_power_of_two().trailing_zeros() as usize
+}
+
+impl FreeSpace {
+    /// A mapping of so many slabs, none of which was used yet.
+    pub(crate) fn of(slabs: u32) -> Self {
+        Self {
+            warm: Vec::new(),
+            cold: Vec::new(),
+            runs: [const { Vec::new() }; RUN_CLASSES],
+            fresh: Vec::from([Range { start: 1, end: slabs }]),
+        }
+    }
+
+    fn take_fresh(&mut self, count: u32) -> Option<u32> {
+        let range = self.fresh.iter_mut().find(|range| range.end - range.start >= count)?;
+        let first = range.start;
+        range.start += count;
         Some(first)
     }
 }
@@ -252,7 +285,7 @@ mod tests {
     #[test]
     fn the_budget_is_kept_and_address_space_is_reused() {
         let arena = Arena::reserve(64 * SLAB, false).expect("address space");
-        let pool = Pool::new(&arena, SLAB, 4 * SLAB);
+        let pool = Pool::new(SLAB, 4 * SLAB, FreeSpace::of(64), 0);
         let taken: Vec<_> = std::iter::from_fn(|| pool.take_slab(&arena, SLAB)).collect();
         assert_eq!(taken.len(), 3, "one slab stays spare");
         assert!(pool.take_slab(&arena, 0).is_some());
@@ -271,7 +304,7 @@ mod tests {
     #[test]
     fn what_is_resident_beyond_the_limit_goes_back() {
         let arena = Arena::reserve(64 * SLAB, false).expect("address space");
-        let pool = Pool::new(&arena, SLAB, 2 * SLAB);
+        let pool = Pool::new(SLAB, 2 * SLAB, FreeSpace::of(64), 0);
         let first = pool.take_slab(&arena, 0).expect("room");
         let second = pool.take_slab(&arena, 0).expect("room");
         pool.retire_slab();
@@ -279,6 +312,6 @@ mod tests {
         assert!(third != first && third != second);
         pool.recycle_slab(&arena, first);
         let lists = pool.lists();
-        assert_eq!((lists.warm.len(), lists.cold.len(), lists.resident), (0, 1, 2 * SLAB));
+        assert_eq!((lists.free.warm.len(), lists.free.cold.len(), lists.resident), (0, 1, 2 * SLAB));
     }
 }

@@ -9,10 +9,12 @@
 //!                   \--> reclaim                           expiry, cleaning, eviction: bounded steps
 //! ```
 
+mod adopt;
 mod append;
 mod arithmetic;
 mod delete;
-mod price;
+mod keep;
+pub(crate) mod price;
 mod reclaim;
 mod store;
 mod touch;
@@ -97,7 +99,7 @@ impl Shard {
     pub(crate) fn new(shared: Arc<Shared>, id: ShardId) -> Self {
         let owner = Owner {
             id,
-            index: Index::new(),
+            index: Index::new(&shared.shards[usize::from(id.0)].index),
             slabs: Slabs::new(shared.slab_bytes),
             clock: VersionClock::new(shared.options.node),
             flush_at: None,
@@ -110,10 +112,6 @@ impl Shard {
             waiting_bytes: 0,
             evicted: None,
         };
-        assert!(
-            shared.pool.take_table(&shared.arena, owner.index.bytes(), 0),
-            "opening checked that the tables fit"
-        );
         let shard = Self { shared, owner, _not_sync: PhantomData };
         shard.owner.publish_sizes(&shard.shared);
         shard

@@ -235,6 +235,16 @@ impl Slabs {
         })
     }
 
+    /// All slabs that are not retired, in an order in which they can be entered again: the sealed of each queue, oldest
+    /// first, then the open ones.
+    pub(crate) fn in_order(&self) -> Vec<SlabId> {
+        let sealed = [Queue::Small, Queue::Main].into_iter().flat_map(|queue| {
+            let queued = self.queues[queue as usize].iter();
+            queued.filter(move |&&queued| self.is_queued(queued, queue)).map(|&(id, _)| id)
+        });
+        sealed.chain(self.open.iter().flatten().flatten().copied()).collect()
+    }
+
     /// Length of the book, for a scan that resumes.
     pub(crate) fn len(&self) -> usize {
         self.slabs.len()

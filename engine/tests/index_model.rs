@@ -38,6 +38,8 @@ mod memory {
 
         pub fn decommit(&self) {}
 
+        pub fn populate(&self) {}
+
         /// The kernel makes every CPU forget the pages before it goes on: an order that release stores stand for.
         pub fn decommit_some(&self, lines: std::ops::Range<usize>) {
             let words = self.0[lines].iter().flat_map(|line| &line.0);
@@ -86,8 +88,8 @@ fn hash_of(location: Location) -> KeyHash {
 }
 
 fn filled(keys: impl Iterator<Item = u64>) -> (Arc<IndexShared>, Index) {
-    let shared = Arc::new(IndexShared::new().expect("memory"));
-    let mut index = Index::new();
+    let shared = Arc::new(IndexShared::new(limits::BUCKETS_MIN).expect("memory"));
+    let mut index = Index::new(&shared);
     for key in keys {
         index.insert(&shared, hash_of(Location(key)), Location(key), hash_of).expect("room");
     }

@@ -99,6 +99,8 @@ pub struct Config {
     pub user: Option<String>,
     /// How often `-v` was given, 0 to 3.
     pub verbosity: u8,
+    /// `-e`: where the memory of the records is kept, so that the next process can go on with it.
+    pub memory_file: Option<PathBuf>,
     /// `-L`.
     pub huge_pages: bool,
     /// `-k`.
@@ -168,6 +170,7 @@ impl Default for Config {
             pid_file: None,
             user: None,
             verbosity: 0,
+            memory_file: None,
             huge_pages: false,
             lock_memory: false,
             core_dumps: false,
@@ -262,6 +265,7 @@ impl Config {
         self.pid_file = flags.path("pidfile");
         self.user = flags.text("user").map(str::to_owned);
         self.verbosity = flags.count("verbose").min(3);
+        self.memory_file = flags.path("memory-file");
         self.huge_pages = flags.given("enable-largepages");
         self.lock_memory = flags.given("lock-memory");
         self.core_dumps = flags.given("enable-coredumps");
@@ -403,9 +407,6 @@ fn text_to_print(flags: &Flags) -> Option<String> {
 
 /// Refuses what a client or an operator would miss if it were silently absent.
 fn refuse_unavailable(flags: &Flags) -> Result<(), ConfigError> {
-    if flags.path("memory-file").is_some() {
-        return Err(later_version("-e", "restartable memory"));
-    }
     if flags.given("enable-ssl") {
         return Err(later_version("-Z", "TLS"));
     }

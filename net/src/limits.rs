@@ -151,6 +151,8 @@ pub const UDP_SENDS_MAX: usize = 64;
 pub const UDP_SPARE_BUFFERS_MAX: usize = 64;
 /// Smallest `-I`, as memcached's.
 pub const ITEM_BYTES_MIN: u32 = 1024;
+/// Books of a memory file may always be so large, and larger where the file is.
+pub const BOOKS_BYTES_MIN: u64 = 16 << 20;
 /// Largest `-m`: what a process can map on every 64-bit Linux with room to spare.
 pub const MEMORY_BYTES_MAX: u64 = 64 << 40;
 /// Smallest part of `-m` for each worker: some slabs and a little index.

@@ -29,6 +29,8 @@ pub struct Node {
     pub started: Seconds,
     /// Set by SIGTERM, SIGINT and the `shutdown` command; every worker then drains and stops.
     pub stopping: AtomicBool,
+    /// Set with `stopping`, by SIGUSR1 and `shutdown graceful`: the memory file of `-e` is left for the next start.
+    pub keeping: AtomicBool,
     /// Workers that have not sent their last answer; counts down once the node stops.
     pub draining: AtomicU16,
     /// Who may give commands, where `-S` or `-Y` asks.
@@ -61,6 +63,7 @@ impl Node {
             workers: (0..config.workers).map(|_| WorkerStats::default()).collect(),
             verbosity: AtomicU8::new(config.verbosity),
             stopping: AtomicBool::new(false),
+            keeping: AtomicBool::new(false),
             draining: AtomicU16::new(config.workers),
             auth: Arc::new(Auth::of(&config)),
             roster: Roster::new(config.workers),

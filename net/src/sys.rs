@@ -182,6 +182,16 @@ pub fn raise_limit(resource: Resource, least: u64) -> io::Result<()> {
     checked(unsafe { libc::setrlimit(resource.number(), &raw const raw) }).map(drop)
 }
 
+/// Bytes that can still be written to the file system of `file`; `None` where it has no limit of its own.
+pub fn free_bytes(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    let mut raw = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the pointer is valid for writes of one statvfs; the kernel fills all of it when it returns 0.
+    checked(unsafe { libc::fstatvfs(file.as_raw_fd(), raw.as_mut_ptr()) })?;
+    // SAFETY: the call above succeeded, so every field has been written.
+    let raw = unsafe { raw.assume_init() };
+    Ok((raw.f_blocks != 0).then(|| raw.f_bavail.saturating_mul(raw.f_frsize)))
+}
+
 /// Keeps all memory of the process, present and future, from being swapped.
 pub fn lock_all_memory() -> io::Result<()> {
     // SAFETY: no pointers.
@@ -239,8 +249,10 @@ pub fn hold_back_signals() {
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM, SIGINT or SIGUSR1.
+    /// SIGTERM or SIGINT.
     Stop,
+    /// SIGUSR1: stop, and leave the memory file to the next start.
+    StopAndKeep,
     /// SIGHUP.
     Reload,
 }
@@ -251,7 +263,11 @@ pub fn wait_for_signal() -> Signal {
     let mut signal = 0;
     // SAFETY: the set is initialised and the pointer is valid for a write of one number.
     while unsafe { libc::sigwait(&raw const set, &raw mut signal) } != 0 {}
-    if signal == libc::SIGHUP { Signal::Reload } else { Signal::Stop }
+    match signal {
+        libc::SIGHUP => Signal::Reload,
+        libc::SIGUSR1 => Signal::StopAndKeep,
+        _ => Signal::Stop,
+    }
 }
 
 /// Whether this process has the rights of root.

@@ -164,7 +164,8 @@ impl Worker {
 
     /// Serves until the node has stopped. Sleeps inside of its own ring's system call, where a wake-up is cheapest;
     /// glommio's tasks get their turn about once a millisecond.
-    pub async fn run(mut self) {
+    /// Returns the shard: nothing of this worker reads or writes any more.
+    pub async fn run(mut self) -> Shard {
         let mut yielded = Instant::now();
         while !self.has_stopped() {
             self.turn();
@@ -173,6 +174,7 @@ impl Worker {
                 yielded = Instant::now();
             }
         }
+        self.local.shard
     }
 
     fn turn(&mut self) {

@@ -37,5 +37,7 @@ mod startup;
 mod text;
 /// Requests as datagrams.
 mod udp;
+/// `-e`: records that outlive the process.
+mod warm;
 /// Streams of events, and counts per prefix of keys.
 mod watch;

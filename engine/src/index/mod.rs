@@ -37,12 +37,17 @@ pub(crate) struct IndexShared {
 }
 
 impl IndexShared {
-    /// An empty index of the smallest size.
-    pub(crate) fn new() -> std::io::Result<Self> {
+    /// An empty index of `buckets`, at least [`BUCKETS_MIN`].
+    pub(crate) fn new(buckets: u64) -> std::io::Result<Self> {
         let tables: Box<[OnceLock<Table>]> = (0..TABLES_MAX).map(|_| OnceLock::new()).collect();
-        let smallest = Table::zeroed(BUCKETS_MIN, ALL_MOVED)?;
-        assert!(tables[0].set(smallest).is_ok(), "the first table is set once");
+        let first = Table::zeroed(buckets, ALL_MOVED)?;
+        assert!(tables[0].set(first).is_ok(), "the first table is set once");
         Ok(Self { tables, current: AtomicU32::new(0) })
+    }
+
+    /// Takes the memory of the present table, which is about to be filled.
+    pub(crate) fn populate(&self) {
+        self.current().1.lines.populate();
     }
 
     #[inline]
@@ -141,8 +146,9 @@ pub(crate) struct Index {
 pub(crate) struct Full;
 
 impl Index {
-    pub(crate) fn new() -> Self {
-        Self { keys: 0, bytes: table_bytes(BUCKETS_MIN), granted: 0, released: 0 }
+    /// The owner's side of an index that is still empty.
+    pub(crate) fn new(shared: &IndexShared) -> Self {
+        Self { keys: 0, bytes: table_bytes(shared.current().1.buckets), granted: 0, released: 0 }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -423,6 +429,12 @@ impl Index {
 /// Memory of a table.
 pub(crate) fn table_bytes(buckets: u64) -> u64 {
     (buckets + PROBE_LINES) * size_of::<Line>() as u64
+}
+
+/// Buckets of the smallest table on the way of growth that has room for so many keys.
+pub(crate) fn buckets_for(keys: u64, small_bytes: u64) -> u64 {
+    let sizes = std::iter::successors(Some(BUCKETS_MIN), |&buckets| Some(next_size(buckets, small_bytes)));
+    sizes.into_iter().find(|buckets| buckets * LOAD_PER_BUCKET >= keys).expect("sizes grow without end")
 }
 
 /// A small table doubles; a large one grows by an eighth, so that little of it stands empty.

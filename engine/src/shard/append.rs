@@ -82,7 +82,12 @@ impl Owner {
         }
     }
 
-    fn insert(&mut self, shared: &Shared, hash: KeyHash, location: Location) -> Result<(), NoMemory> {
+    pub(super) fn insert(
+        &mut self,
+        shared: &Shared,
+        hash: KeyHash,
+        location: Location,
+    ) -> Result<(), NoMemory> {
         let arena = &shared.arena;
         let read = |location| RecordView::at(arena, location).hash();
         while self.index.insert(&self.part(shared).index, hash, location, read).is_err() {

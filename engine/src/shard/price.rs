@@ -18,7 +18,7 @@ const MEAN_SCALE: u64 = 1024;
 const PRESSURE_MAX: u32 = 8;
 
 /// The prices of one shard.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Prices {
     /// Mean bytes of the records that eviction came to, times the scale; zero before the first.
     mean: u64,
@@ -29,6 +29,17 @@ pub(crate) struct Prices {
 }
 
 impl Prices {
+    /// The three numbers, for books.
+    pub(crate) fn to_words(&self) -> [u64; 3] {
+        [self.mean, u64::from(self.pressure), self.change]
+    }
+
+    /// From the numbers of books, each brought into its range.
+    pub(crate) fn from_words([mean, pressure, change]: [u64; 3]) -> Self {
+        let mean = mean.min(u64::from(crate::limits::ITEM_BYTES_MAX) * MEAN_SCALE);
+        Self { mean, pressure: pressure.min(u64::from(PRESSURE_MAX)) as u32, change: change % ONE }
+    }
+
     /// The price of a record of `bytes`, which takes part in the mean from now on.
     pub(crate) fn price(&mut self, bytes: u64) -> u64 {
         let scaled = bytes * MEAN_SCALE;

@@ -125,13 +125,18 @@ fn process_flags() -> [Arg; 12] {
     ]
 }
 
-fn memory_flags() -> [Arg; 8] {
+fn memory_flags() -> [Arg; 9] {
     [
         valued("memory-limit", 'm', "num", "memory for records and their index, in megabytes (default: 64)"),
         plain("disable-evictions", 'M', "answer with an error when memory is full, evict nothing"),
         valued("conn-limit", 'c', "num", "most connections at once (default: 1024)"),
         valued("threads", 't', "num", "workers, each pinned to a core (default: 4)"),
         valued("max-item-size", 'I', "size", "largest item, with suffix k or m (default: 1m, 1k to 1024m)"),
+        path(
+            "memory-file",
+            'e',
+            "memory of the records in this file, on tmpfs; after SIGUSR1 the next start goes on",
+        ),
         plain("enable-largepages", 'L', "ask for huge memory pages"),
         valued("slab-growth-factor", 'f', "num", "accepted for memcached's sake; there are no size classes"),
         valued("slab-min-size", 'n', "bytes", "accepted for memcached's sake; there are no size classes"),
@@ -167,11 +172,8 @@ fn protocol_flags() -> [Arg; 9] {
 }
 
 /// memcached's flags that `config.rs` refuses with a message of its own.
-fn unavailable_flags() -> [Arg; 2] {
-    [
-        path("memory-file", 'e', "memory that outlives a restart; not available in this version"),
-        plain("enable-ssl", 'Z', "TLS; not available in this version"),
-    ]
+fn unavailable_flags() -> [Arg; 1] {
+    [plain("enable-ssl", 'Z', "TLS; not available in this version")]
 }
 
 fn plain(name: &'static str, letter: char, help: &'static str) -> Arg {

@@ -70,6 +70,8 @@ fn every_accepted_flag_changes_its_field() {
     changed("-P /tmp/pid", |c| c.pid_file = Some("/tmp/pid".into()));
     changed("-u root", |c| c.user = Some("root".into()));
     changed("-u -v", |c| c.user = Some("-v".into()));
+    changed("-e /dev/shm/x", |c| c.memory_file = Some("/dev/shm/x".into()));
+    changed("--memory-file=x", |c| c.memory_file = Some("x".into()));
     changed("-L", |c| c.huge_pages = true);
     changed("-k", |c| c.lock_memory = true);
     changed("-r", |c| c.core_dumps = true);
@@ -225,7 +227,7 @@ fn sasl_needs_the_binary_protocol_and_a_file() {
 
 #[test]
 fn what_this_version_lacks_is_said() {
-    let lines = ["-e /tmp/memory", "-Z", "-l mtls:127.0.0.1"];
+    let lines = ["-Z", "-l mtls:127.0.0.1"];
     for line in lines {
         let error = start(line).expect_err(line);
         assert_eq!(error.exit_code, 64, "{line}");

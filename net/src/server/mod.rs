@@ -1,10 +1,11 @@
 //! From a checked configuration to running workers, and back to nothing.
 //!
-//! `tcp`, `udp` and `unix` make the sockets, `files` writes what others read about the process, `roster` knows
-//! who is connected, `reload` what SIGHUP reads again.
+//! `tcp`, `udp` and `unix` make the sockets, `files` writes what others read about the process, `memory_file` keeps the
+//! memory of `-e`, `roster` knows who is connected, `reload` what SIGHUP reads again.
 
 mod addresses;
 mod files;
+mod memory_file;
 pub mod reload;
 pub mod roster;
 mod tcp;
@@ -28,6 +29,7 @@ use crate::mesh::{self, Doors};
 use crate::node::Node;
 use crate::sys::{self, Resource, Signal};
 use crate::worker::{Seed, Worker};
+use memory_file::{FileError, Keeper};
 
 /// A socket that connections are accepted on.
 pub struct Listener {
@@ -77,6 +79,14 @@ pub enum ServeError {
     /// The memory of the records.
     #[error(transparent)]
     Engine(#[from] OpenError),
+    /// The memory file of `-e`.
+    #[error("-e {path}: {source}")]
+    MemoryFile {
+        /// As given.
+        path: String,
+        /// What is wrong with it.
+        source: FileError,
+    },
     /// A worker's executor.
     #[error("cannot start a worker: {0}")]
     Executor(String),
@@ -116,7 +126,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let sockets = listen_as_user(&config)?;
     let auth = Arc::new(Auth::of(&config));
     auth.load()?;
-    let (engine, shards) = Engine::open(&engine_options(&config), config.workers)?;
+    let (engine, shards, keeper) = open_engine(&config)?;
     if config.daemonize {
         let keeps_output = config.verbosity > 0;
         sys::daemonize(keeps_output)
@@ -133,11 +143,28 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         let auth = Arc::clone(&node.auth);
         node.reload.announce(move || auth.reload());
     }
-    run(&node, shards, sockets)
+    run(&node, shards, sockets, keeper)
 }
 
-/// Runs the workers of a node until all of them have ended.
-fn run(node: &Arc<Node>, shards: Vec<Shard>, sockets: Sockets) -> Result<(), ServeError> {
+/// Opens the engine, on the memory file of `-e` where there is one.
+fn open_engine(config: &Config) -> Result<(Engine, Vec<Shard>, Option<Keeper>), ServeError> {
+    let options = engine_options(config);
+    let Some(path) = &config.memory_file else {
+        let (engine, shards) = Engine::open(&options, config.workers)?;
+        return Ok((engine, shards, None));
+    };
+    let (engine, shards, keeper) = Keeper::open(path, &options, config.workers)?;
+    Ok((engine, shards, Some(keeper)))
+}
+
+/// Runs the workers of a node until all of them have ended, and leaves their records to the next start if that was
+/// asked for.
+fn run(
+    node: &Arc<Node>,
+    shards: Vec<Shard>,
+    sockets: Sockets,
+    keeper: Option<Keeper>,
+) -> Result<(), ServeError> {
     let config = &node.config;
     let ports = files::PortLines::of(&sockets);
     sockets.listeners.iter().for_each(|listener| node.roster.listen(listener.socket.as_raw_fd()));
@@ -149,17 +176,26 @@ fn run(node: &Arc<Node>, shards: Vec<Shard>, sockets: Sockets) -> Result<(), Ser
     let pid_file = files::PidFile::write(config);
     ports.write(config);
     tracing::info!(workers = config.workers, "serving");
+    let mut shards = Vec::new();
     for worker in workers {
-        worker.join().map_err(|error| ServeError::Executor(error.to_string()))?;
+        shards.extend(worker.join().map_err(|error| ServeError::Executor(error.to_string()))?);
     }
-    drop(pid_file);
     if let Some(path) = &config.socket_path {
         unix::remove(path);
     }
+    if let Some(keeper) = &keeper
+        && node.keeping.load(Ordering::SeqCst)
+    {
+        keeper.keep(node, shards);
+    }
+    // In this order: who waits for the pid file to go may start at once.
+    drop(keeper);
+    drop(pid_file);
     Ok(())
 }
 
-type Workers = Vec<ExecutorJoinHandle<()>>;
+/// The threads of the workers, each of which returns its shard if it got as far as serving.
+type Workers = Vec<ExecutorJoinHandle<Option<Shard>>>;
 
 /// Starts a pinned thread per shard and returns once each of them has its ring.
 fn start_workers(
@@ -197,7 +233,7 @@ fn start_worker(
     seed: Seed,
     placement: Placement,
     ready: mpsc::Sender<Result<(), Refusal>>,
-) -> Result<ExecutorJoinHandle<()>, ServeError> {
+) -> Result<ExecutorJoinHandle<Option<Shard>>, ServeError> {
     LocalExecutorBuilder::new(placement)
         .name(&format!("worker-{}", seed.shard.id().0))
         .io_memory(EXECUTOR_BYTES)
@@ -210,8 +246,9 @@ fn start_worker(
             };
             ready.send(result).expect("the starting thread waits for every worker");
             drop(ready);
-            if let Some(worker) = worker {
-                worker.run().await;
+            match worker {
+                Some(worker) => Some(worker.run().await),
+                None => None,
             }
         })
         .map_err(|error| ServeError::Executor(error.to_string()))
@@ -225,8 +262,11 @@ fn await_signals(node: Arc<Node>, doors: Arc<Doors>) {
             loop {
                 match sys::wait_for_signal() {
                     Signal::Reload => node.reload.run(),
-                    Signal::Stop => {
+                    signal @ (Signal::Stop | Signal::StopAndKeep) => {
                         tracing::info!("stopping");
+                        if signal == Signal::StopAndKeep {
+                            node.keeping.store(true, Ordering::SeqCst);
+                        }
                         node.stopping.store(true, Ordering::SeqCst);
                         doors.wake_all();
                     }

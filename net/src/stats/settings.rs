@@ -15,7 +15,10 @@ pub(super) fn write(now: &Snapshot, lines: &mut Lines) {
     {
         lines.line(name, value);
     }
-    lines.line("memory_file", "(null)");
+    match &now.config.memory_file {
+        Some(path) => lines.line("memory_file", path.display()),
+        None => lines.line("memory_file", "(null)"),
+    }
     lines.line("client_flags_size", size_of::<u32>());
 }
 

@@ -127,13 +127,15 @@ pub fn cache_memlimit(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flo
     x.answer_unless(silent, line, command.line_bytes)
 }
 
-/// `shutdown [graceful]`: the workers drain and stop.
+/// `shutdown [graceful]`: the workers drain and stop; a graceful one leaves the memory file to the next start.
 pub fn shutdown(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     if !x.reach.node.config.shutdown_enabled {
         return x.answer(SHUTDOWN_DISABLED, command.line_bytes);
     }
-    if !matches!(Tokens::of(command.args).rest(), b"" | b"graceful") {
-        return x.answer(BAD_SHUTDOWN_MODE, command.line_bytes);
+    match Tokens::of(command.args).rest() {
+        b"" => {}
+        b"graceful" => x.reach.node.keeping.store(true, Ordering::Release),
+        _ => return x.answer(BAD_SHUTDOWN_MODE, command.line_bytes),
     }
     x.reach.node.stopping.store(true, Ordering::Release);
     Flow::Close
