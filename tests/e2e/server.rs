@@ -416,9 +416,14 @@ pub fn run_limited(descriptors: u32, flags: &[&str]) -> Output {
 
 /// As [`run_ringcached`], for any command.
 pub fn run(command: &mut Command) -> Output {
+    run_within(START_TIMEOUT, command)
+}
+
+/// As [`run`], with the time that it may take.
+pub fn run_within(timeout: Duration, command: &mut Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-    let deadline = Instant::now() + START_TIMEOUT;
+    let deadline = Instant::now() + timeout;
     while child.try_wait().expect("the child is ours").is_none() {
         if Instant::now() > deadline {
             child.kill().expect("the child is ours");

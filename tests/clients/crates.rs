@@ -1,70 +1,11 @@
-//! Clients that no one here wrote, used as their own users use them: whatever they take for granted must hold.
-//!
-//! Crates are dev-dependencies; `memccapable` and the Python clients are used where they are installed
-//! (`RINGCACHE_PEER_PYTHON` names the interpreter, `.ci/run` makes one). A missing one is said, and fails in CI.
-
-/// Starts and stops servers, and talks to them.
-#[path = "e2e/server.rs"]
-mod server;
+//! Clients that are Rust crates.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::process::Command;
 
 use async_memcached::{AsciiProtocol, MetaProtocol};
-use server::{Directory, Server, peer_program, run, skip};
 
-/// Who logs in where that is asked for.
-const USER: &str = "ann";
-const PASSWORD: &str = "secret";
-/// The cases that memccapable has for each protocol.
-const MEMCCAPABLE_CASES: usize = 27;
-
-#[test]
-fn memccapable_passes_every_ascii_case() {
-    run_memccapable("-a", "ascii");
-}
-
-#[test]
-fn memccapable_passes_every_binary_case() {
-    run_memccapable("-b", "binary");
-}
-
-fn run_memccapable(flag: &str, protocol: &str) {
-    let Some(program) = peer_program("memccapable") else { return };
-    for workers in ["1", "2", "4"] {
-        let server = Server::ringcached(&["-t", workers]);
-        let port = server.port().to_string();
-        let output = run(Command::new(&program).args(["-h", "127.0.0.1", "-p", &port, flag]));
-        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        let passed =
-            text.lines().filter(|line| line.starts_with(protocol) && line.contains("[pass]")).count();
-        assert!(output.status.success(), "{workers} workers:\n{text}");
-        assert_eq!(passed, MEMCCAPABLE_CASES, "{workers} workers:\n{text}");
-    }
-}
-
-#[test]
-fn pymemcache_works() {
-    run_python("pymemcache");
-}
-
-#[test]
-fn meta_memcache_works() {
-    run_python("meta_memcache");
-}
-
-#[test]
-fn bmemcached_works() {
-    run_python("bmemcached");
-}
-
-#[test]
-fn bmemcached_works_with_sasl() {
-    let (_directory, users) = users();
-    let server = Server::ringcached_with_file("MEMCACHED_SASL_PWDB", &users, &["-S", "-t", "2"]);
-    run_python_on(&server, "bmemcached", &[USER, PASSWORD]);
-}
+use crate::server::{Address, Server, Transport};
+use crate::{PASSWORD, USER, users};
 
 #[test]
 fn crate_memcache_works_in_text() {
@@ -88,15 +29,14 @@ fn crate_memcache_logs_in() {
     use_crate_memcache(&format!("{USER}:{PASSWORD}@127.0.0.1:{}", binary.port()), "binary");
 }
 
-/// A file with one user.
-fn users() -> (Directory, PathBuf) {
-    let directory = Directory::create();
-    let path = directory.path().join("users");
-    std::fs::write(&path, format!("{USER}:{PASSWORD}\n")).expect("the directory was just made");
-    (directory, path)
+#[test]
+fn crate_memcache_works_over_a_unix_socket() {
+    let server = Server::ringcached_on(Transport::Unix, &["-t", "2"]);
+    let Address::Unix(path) = server.address() else { unreachable!("it was asked for") };
+    use_crate_memcache(&path.display().to_string(), "ascii");
 }
 
-/// `server` is user, password, host and port as in a URL.
+/// `server` is user, password, host and port as in a URL, or the path of a socket.
 fn use_crate_memcache(server: &str, protocol: &str) {
     let url = format!("memcache://{server}?timeout=10&tcp_nodelay=true&protocol={protocol}");
     let client = memcache::connect(url).expect("it connects");
@@ -186,35 +126,40 @@ async fn async_meta(client: &mut async_memcached::Client) {
     assert!(client.meta_get("meta", false, None, Some(&["v"])).await.expect("a reply").is_none());
 }
 
-/// Runs `tests/clients/<name>_client.py` against servers of its own.
-fn run_python(name: &str) {
-    for workers in ["1", "2"] {
-        run_python_on(&Server::ringcached(&["-t", workers]), name, &[]);
-    }
+#[test]
+fn crate_memcache_async_works() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let server = Server::ringcached(&["-t", "2"]);
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", server.port())).await.expect("it accepts");
+        use_memcache_async(memcache_async::ascii::Protocol::new(stream)).await;
+    });
 }
 
-/// Runs `tests/clients/<name>_client.py` against `server`, with `arguments` behind its port; it prints `ok` at its end.
-fn run_python_on(server: &Server, name: &str, arguments: &[&str]) {
-    let Some(python) = python_with(name) else { return };
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/clients/{name}_client.py"));
-    let output = run(Command::new(python).arg(script).arg(server.port().to_string()).args(arguments));
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.trim_end().ends_with("ok"), "{name}:\n{text}");
-}
-
-/// A Python that has `module`: the one named, the one of `.ci/run`, or the system's.
-fn python_with(module: &str) -> Option<PathBuf> {
-    let named = std::env::var_os("RINGCACHE_PEER_PYTHON").map(PathBuf::from);
-    let made = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/peers/bin/python");
-    let has_module = |python: &PathBuf| {
-        Command::new(python)
-            .args(["-c", &format!("import {module}")])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    let found = named.into_iter().chain([made, PathBuf::from("python3")]).find(has_module);
-    if found.is_none() {
-        skip(&format!("no Python with {module}"));
+async fn use_memcache_async(mut client: memcache_async::ascii::Protocol<tokio::net::TcpStream>) {
+    client.set("text", b"hello", 600).await.expect("it is stored");
+    assert_eq!(client.get("text").await.expect("a hit"), b"hello");
+    assert!(client.get("none").await.is_err());
+    client.append("text", b", world").await.expect("it is appended");
+    let (value, unique) = client.gets_cas("text").await.expect("a hit");
+    assert_eq!(value, b"hello, world");
+    assert!(client.cas("text", b"swapped", unique, 0).await.expect("a reply"));
+    assert!(!client.cas("text", b"again", unique, 0).await.expect("a reply"));
+    client.set("count", b"40", 0).await.expect("it is stored");
+    assert_eq!(client.increment("count", 2).await.expect("a number"), 42);
+    client.increment_noreply("count", 8).await.expect("sent");
+    assert_eq!(client.decrement("count", 60).await.expect("a number"), 0);
+    client.append_or_vivify("made", b"x", 600).await.expect("a meta set with N");
+    client.append_or_vivify("made", b"y", 600).await.expect("a meta set with N");
+    assert_eq!(client.get("made").await.expect("a hit"), b"xy");
+    let keys: Vec<String> = (0..100).map(|number| format!("key{number}")).collect();
+    for key in &keys {
+        client.add(key, key.as_bytes(), 0).await.expect("it is stored");
     }
-    found
+    assert_eq!(client.get_multi(&keys).await.expect("a reply").len(), keys.len());
+    client.delete("key7").await.expect("it was there");
+    assert!(client.get("key7").await.is_err());
+    assert!(client.version().await.expect("a reply").starts_with("1.6."));
+    client.flush().await.expect("flush_all is answered");
+    assert!(client.get("text").await.is_err());
 }

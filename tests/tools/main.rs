@@ -1,17 +1,24 @@
 //! Tools that operators point at a memcached, and what monitoring reads: each must work unchanged.
 //!
-//! Debian's `memcached-tool` and libmemcached's tools are run where they are installed. What the Prometheus exporter and
-//! mtop read is checked by its names.
+//! They are run where they are installed; `.ci/run peers` installs them. What the Prometheus exporter and mtop read is
+//! checked by its names.
 
 /// Starts and stops servers, and talks to them.
-#[path = "e2e/server.rs"]
+#[path = "../e2e/server.rs"]
 mod server;
 
+/// Debian's package of memcached: its configuration file and the script that starts it.
+mod debian;
+/// The tools of libmemcached.
+mod libmemcached;
+/// The proxy nutcracker, also called twemproxy.
+mod nutcracker;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use server::{Server, peer_program, run, skip};
+use server::{Server, run, skip};
 
 const MEMCACHED_TOOL: &str = "/usr/share/memcached/scripts/memcached-tool";
 const KEYS: usize = 50;
@@ -86,7 +93,7 @@ fn memcached_tool_works() {
     }
     for workers in ["1", "2"] {
         let server = filled(&["-t", workers, "-o", "track_sizes"]);
-        let tool = |arguments: &[&str]| output_of(MEMCACHED_TOOL.into(), &server, arguments);
+        let tool = |arguments: &[&str]| output_of(MEMCACHED_TOOL, &server, arguments);
         let display = tool(&["display"]);
         let class: Vec<&str> = display.lines().nth(1).expect("a class").split_whitespace().collect();
         assert_eq!((class[0], class[4]), ("1", "50"), "{display}");
@@ -103,30 +110,7 @@ fn memcached_tool_works() {
     }
 }
 
-#[test]
-fn memcstat_and_memcdump_work() {
-    let (Some(memcstat), Some(memcdump)) = (peer_program("memcstat"), peer_program("memcdump")) else {
-        return;
-    };
-    for workers in ["1", "2"] {
-        let server = filled(&["-t", workers]);
-        let servers = format!("--servers=127.0.0.1:{}", server.port());
-        let show = |program: &PathBuf| {
-            let output = run(Command::new(program).arg(&servers));
-            assert!(output.status.success(), "{program:?}: {}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
-        let shown = show(&memcstat);
-        assert!(shown.contains("curr_items: 50") && shown.contains("version: 1.6.45"), "{shown}");
-        let mut keys: Vec<String> = show(&memcdump).lines().map(str::to_owned).collect();
-        keys.sort_unstable();
-        let mut expected: Vec<String> = (0..KEYS).map(|key| format!("key{key}")).collect();
-        expected.sort_unstable();
-        assert_eq!(keys, expected, "{workers} workers");
-    }
-}
-
-fn output_of(program: PathBuf, server: &Server, arguments: &[&str]) -> String {
+fn output_of(program: &str, server: &Server, arguments: &[&str]) -> String {
     let address = format!("127.0.0.1:{}", server.port());
     let output = run(Command::new("perl").arg(program).arg(address).args(arguments));
     String::from_utf8_lossy(&output.stdout).into_owned()

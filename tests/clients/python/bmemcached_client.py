@@ -1,6 +1,7 @@
 """Uses python-binary-memcached against the server on the port given, and prints ok.
 
-With a user and a password behind the port it logs in by SASL, and tries a wrong password first.
+Arguments: port, `binary`, and a user with a password where the server wants to know who one is: a wrong one is tried
+first.
 """
 
 import sys
@@ -9,7 +10,7 @@ import bmemcached
 from bmemcached.exceptions import AuthenticationNotSupported, InvalidCredentials, MemcachedException
 
 address = f"127.0.0.1:{sys.argv[1]}"
-user, password = (sys.argv[2:] + [None, None])[:2]
+user, password = (sys.argv[3:] + [None, None])[:2]
 
 
 def storage(client):
