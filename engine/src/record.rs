@@ -57,9 +57,9 @@ const ACCESS_CREDIT_SHIFT: u32 = 28;
 /// Credit saturates here: four bits.
 pub(crate) const CREDIT_MAX: u32 = 15;
 /// What a new record begins with.
-pub(crate) const CREDIT_OF_A_STORE: u32 = 1;
+pub(crate) const CREDIT_OF_A_STORE: u32 = 2;
 /// What each access earns (docs/decisions/0005-eviction.md).
-pub(crate) const CREDIT_OF_AN_ACCESS: u32 = 2;
+pub(crate) const CREDIT_OF_AN_ACCESS: u32 = 3;
 
 pub(crate) const TOKEN_STALE: u8 = 1;
 pub(crate) const TOKEN_TAKEN: u8 = 2;

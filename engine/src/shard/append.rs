@@ -7,7 +7,10 @@ use crate::expiry::{TTL_CLASSES, ttl_class};
 use crate::hash::KeyHash;
 use crate::index::Place;
 use crate::memory::Reservation;
-use crate::record::{Draft, Kind, Location, RecordView, publish, stored_access, with_credit};
+use crate::record::{
+    CREDIT_OF_A_STORE, CREDIT_OF_AN_ACCESS, Draft, Kind, Location, RecordView, publish, stored_access,
+    with_credit,
+};
 use crate::shard::{Owner, Waiting};
 use crate::slab::{Queue, SlabId, State};
 use crate::time::{Expiry, Now, Seconds};
@@ -45,8 +48,8 @@ impl Owner {
         now: Now,
     ) -> Result<Location, NoMemory> {
         let present = self.find(shared, hash, draft.key);
-        let draft = &Draft { access: self.inherit_credit(shared, draft, present), ..*draft };
-        let queue = self.queue_for(shared, hash, present);
+        let (queue, access) = self.beginning(shared, hash, draft.access, present);
+        let draft = &Draft { access, ..*draft };
         let location = self
             .append(shared, draft, queue, now.seconds, shared.spare_bytes)
             .or_else(|| self.append(shared, draft, queue, now.seconds, 0))
@@ -67,18 +70,19 @@ impl Owner {
         Ok(location)
     }
 
-    /// An overwrite keeps the credit that its key has earned.
-    fn inherit_credit(&self, shared: &Shared, draft: &Draft<'_>, present: Option<Place>) -> u32 {
-        let earned = present.map(|place| RecordView::at(&shared.arena, place.location).credit());
-        earned.map_or(draft.access, |credit| with_credit(draft.access, credit))
-    }
-
-    /// A key that was evicted lately, or that is in the main queue already, belongs there (S3-FIFO, section 4.2).
-    fn queue_for(&self, shared: &Shared, hash: KeyHash, present: Option<Place>) -> Queue {
+    /// The queue and the access word that a record begins with. An overwrite keeps the queue and the credit of its key.
+    /// A key that was evicted lately belongs in the main queue (S3-FIFO, section 4.2), and that it came back counts as
+    /// an access.
+    fn beginning(&self, shared: &Shared, hash: KeyHash, access: u32, present: Option<Place>) -> (Queue, u32) {
         match present {
-            Some(place) => self.slabs.get(self.slab_of(shared, place.location)).queue,
-            None if self.index.take_ghost(&self.part(shared).index, hash) => Queue::Main,
-            None => Queue::Small,
+            Some(place) => {
+                let credit = RecordView::at(&shared.arena, place.location).credit();
+                (self.slabs.get(self.slab_of(shared, place.location)).queue, with_credit(access, credit))
+            }
+            None if self.index.take_ghost(&self.part(shared).index, hash) => {
+                (Queue::Main, with_credit(access, CREDIT_OF_A_STORE + CREDIT_OF_AN_ACCESS))
+            }
+            None => (Queue::Small, access),
         }
     }
 

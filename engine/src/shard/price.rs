@@ -2,14 +2,18 @@
 //!
 //! A record earns credit with every access. When eviction comes to it, it stays if its credit covers its price, and pays
 //! that price: its bytes in units of the mean record's. So a record of the mean size stays for one round through the
-//! main queue per access, one of a tenth of that size for ten, and one of ten times the size only when it was asked
-//! for ten times in a round. This is GreedyDual-Size (Cao and Irani, USITS'97) with a queue for its clock.
+//! main queue per access, one of a tenth of that size for a dozen, and one of five times the size only when it was
+//! asked for five times in a round. This is GreedyDual-Size (Cao and Irani, USITS'97) with a queue for its clock.
 
-use crate::record::{CREDIT_MAX, CREDIT_OF_AN_ACCESS};
+use crate::record::{CREDIT_MAX, CREDIT_OF_A_STORE, CREDIT_OF_AN_ACCESS};
 
 /// Prices are fixed-point numbers of this many fractional bits.
 const FRACTION_BITS: u32 = 4;
 const ONE: u64 = 1 << FRACTION_BITS;
+/// What a record of the mean size pays: more than it was stored with, less than an access earns.
+const PRICE_OF_THE_MEAN: u64 = 5 * ONE / 2;
+const _: () = assert!(CREDIT_OF_A_STORE as u64 * ONE < PRICE_OF_THE_MEAN);
+const _: () = assert!(CREDIT_OF_AN_ACCESS as u64 * ONE > PRICE_OF_THE_MEAN);
 /// One record in so many moves the mean by its distance.
 const MEAN_WEIGHT: u64 = 1024;
 /// The mean is kept in fractions of a byte.
@@ -47,7 +51,7 @@ impl Prices {
             0 => scaled,
             mean => mean - mean / MEAN_WEIGHT + scaled / MEAN_WEIGHT,
         };
-        let price = scaled * u64::from(CREDIT_OF_AN_ACCESS) * ONE / self.mean.max(1);
+        let price = scaled * PRICE_OF_THE_MEAN / self.mean.max(1);
         // Credit that is full pays every price, unless walks keep too much.
         price.clamp(1, u64::from(CREDIT_MAX) * ONE) << self.pressure
     }

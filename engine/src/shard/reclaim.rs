@@ -15,11 +15,11 @@ use crate::slab::{Queue, SlabId, State};
 use crate::time::{Expiry, Now};
 
 /// Share of a slab that copying its living must give back to be worth it.
-const CLEAN_PERCENT_MIN: u64 = 15;
+const CLEAN_PERCENT_MIN: u64 = 12;
 /// Without evictions nearly everything is worth it.
 const CLEAN_PERCENT_MIN_NO_EVICTIONS: u64 = 2;
 /// Share of the small queue.
-const SMALL_PERCENT: u64 = 10;
+const SMALL_PERCENT: u64 = 5;
 /// Slabs that a shard lacks at its part of the memory when it waits for others to give some back.
 const POOR_SLABS: u64 = 2;
 /// Records that one write helps to reclaim while memory is short.
