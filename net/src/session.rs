@@ -28,6 +28,7 @@ pub mod answers;
 pub mod datagram;
 pub mod dialect;
 pub mod exchange;
+pub mod foresight;
 pub mod lookups;
 pub mod stream;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use exchange::{Delivery, Exchange, Flow, KeyList};
 use answers::{Answers, Due, Verb};
 use dialect::Dialect;
 pub use dialect::Login;
+use foresight::Foresight;
 use lookups::{Lookup, Lookups, Reply, Room, Sight};
 use stream::Stream;
 
@@ -248,6 +250,7 @@ impl Session {
             output,
             answers: &mut answers,
             lookups: Lookups::new(&mut room),
+            foresight: Foresight::default(),
             input_at: 0,
             unanswered: None,
             stream: None,
@@ -389,6 +392,7 @@ fn run_line<'i>(line: &'i [u8], input: &'i [u8], line_bytes: usize, x: &mut Exch
     if !x.settle() {
         return Flow::Wait;
     }
+    x.look_ahead(input);
     match verb {
         b"set" => text::store::store(x, command, StoreMode::Set),
         b"add" => text::store::store(x, command, StoreMode::Add),

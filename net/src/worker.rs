@@ -25,7 +25,7 @@ use crate::limits::{MESH_QUEUE_MESSAGES, TURN_BUDGET_LOW, WATCH_PAUSE_MILLIS};
 use crate::mesh::{Doors, Inbox, MeshEnd, Message, Outbox, Ticket};
 use crate::node::Node;
 use crate::observe::events::Reason;
-use crate::protocol::line;
+use crate::protocol::glance;
 use crate::reach::Reach;
 use crate::server::Listener;
 use crate::stats::Counters;
@@ -229,7 +229,7 @@ impl Worker {
     /// many reads overlap; where each connection has sent only one, they overlap by this.
     #[inline]
     fn announce_bucket(&self, place: usize) {
-        if let Some(hash) = self.first_read(place) {
+        if let Some(hash) = self.first_key(place) {
             self.local.reader.approach(hash);
         }
     }
@@ -237,17 +237,17 @@ impl Worker {
     /// And the record, once the bucket is there.
     #[inline]
     fn announce_record(&self, place: usize) {
-        if let Some(hash) = self.first_read(place) {
+        if let Some(hash) = self.first_key(place) {
             self.local.reader.candidate(self.local.reader.approach(hash), hash);
         }
     }
 
-    /// The first key that the completion at `place` reads, as far as that is seen at a glance.
+    /// The first key that the completion at `place` asks for, as far as that is seen at a glance.
     #[inline]
-    fn first_read(&self, place: usize) -> Option<KeyHash> {
+    fn first_key(&self, place: usize) -> Option<KeyHash> {
         match self.completions.get(place)? {
             Completion::Received { received: Received::Bytes(chunk), .. } => {
-                line::first_read(self.driver.bytes(chunk)).map(KeyHash::of)
+                glance::first_key(self.driver.bytes(chunk)).map(KeyHash::of)
             }
             _ => None,
         }
@@ -269,7 +269,7 @@ impl Worker {
     fn handle_message(&mut self, worker: u16, message: Message) {
         match message {
             Message::Writes(mut batch) => {
-                batch.apply(&mut self.local.shard, self.local.now);
+                batch.apply(&mut self.local.shard, &self.local.reader, self.local.now);
                 self.local.outbox.send(worker, Message::Outcomes(batch));
             }
             Message::Outcomes(batch) => {

@@ -1,9 +1,9 @@
 //! Writes on their way to another worker's shard, and their outcomes on the way back, in one piece of memory.
 
-use ringcache_engine::{KeyHash, Now, Op, Outcome, Shard, Store, Write};
+use ringcache_engine::{KeyHash, Now, Op, Outcome, Reader, Shard, Store, Write};
 
 use super::Ticket;
-use crate::limits::{MESH_BATCH_BYTES, MESH_BATCH_WRITES};
+use crate::limits::{LOOKUP_DISTANCE, MESH_BATCH_BYTES, MESH_BATCH_WRITES};
 
 /// Belongs to the worker that holds it; the sender gets it back with the outcomes and uses it again.
 #[derive(Default)]
@@ -59,9 +59,18 @@ impl WriteBatch {
         self.posted.len() >= MESH_BATCH_WRITES || self.bytes.len() >= MESH_BATCH_BYTES
     }
 
-    /// Executes every write, in order, and keeps the outcomes.
-    pub fn apply(&mut self, shard: &mut Shard, now: Now) {
-        for posted in &self.posted {
+    /// Executes every write, in order, and keeps the outcomes. The ways of those behind it are announced to the processor.
+    pub fn apply(&mut self, shard: &mut Shard, reader: &Reader, now: Now) {
+        for soon in self.posted.iter().take(2 * LOOKUP_DISTANCE) {
+            reader.approach(soon.hash);
+        }
+        for (number, posted) in self.posted.iter().enumerate() {
+            if let Some(later) = self.posted.get(number + 2 * LOOKUP_DISTANCE) {
+                reader.approach(later.hash);
+            }
+            if let Some(next) = self.posted.get(number + LOOKUP_DISTANCE) {
+                reader.candidate(reader.approach(next.hash), next.hash);
+            }
             let key_end = posted.at + posted.key_bytes;
             let value = &self.bytes[key_end..key_end + posted.value_bytes];
             let op = match posted.op {

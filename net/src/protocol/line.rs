@@ -57,15 +57,6 @@ impl<'i> Iterator for Tokens<'i> {
     }
 }
 
-/// The first key of `input` if it begins with a read, seen at a glance: good for a hint, not for an answer.
-#[inline]
-pub fn first_read(input: &[u8]) -> Option<&[u8]> {
-    let keys = input.strip_prefix(b"get ").or_else(|| input.strip_prefix(b"mg "))?;
-    let keys = &keys[..keys.len().min(KEY_BYTES_MAX)];
-    let line = &keys[..scan::find(b'\r', keys)?];
-    Some(scan::find(b' ', line).map_or(line, |end| &line[..end]))
-}
-
 /// Whether the last token of `args` asks for silence.
 #[inline]
 pub fn is_noreply(args: &[u8]) -> bool {
@@ -109,7 +100,7 @@ fn skip_spaces(mut text: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tokens, are_keys, first_read, is_key, is_noreply};
+    use super::{Tokens, are_keys, is_key, is_noreply};
 
     #[test]
     fn only_spaces_separate_tokens() {
@@ -132,16 +123,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_first_read_is_seen_where_it_begins_the_input() {
-        assert_eq!(first_read(b"get k\r\nget l\r\n"), Some(&b"k"[..]));
-        assert_eq!(first_read(b"get key:0000000001 l m\r\n"), Some(&b"key:0000000001"[..]));
-        assert_eq!(first_read(b"mg k v t\r\n"), Some(&b"k"[..]));
-        assert_eq!(first_read(b"get k"), None);
-        assert_eq!(first_read(b"set k 0 0 1\r\n1\r\n"), None);
-        assert_eq!(first_read(b""), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::output::Output;
 pub mod base64;
 pub mod binary;
 pub mod exptime;
+pub mod glance;
 pub mod line;
 pub mod meta;
 pub mod number;

@@ -7,6 +7,7 @@ use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::output::Output;
 use crate::reach::{Reach, Sent};
 use crate::session::answers::{Answers, Away, Form, Keys, Verb};
+use crate::session::foresight::Foresight;
 use crate::session::lookups::{Lookup, Lookups, Reply, Sight};
 use crate::session::stream::Stream;
 
@@ -70,6 +71,8 @@ pub struct Exchange<'e, 'i, 'r> {
     pub answers: &'e mut Answers,
     /// Reads that were parsed and not yet made.
     pub lookups: Lookups<'e, 'i, 'r>,
+    /// Writes that were seen and not yet executed.
+    pub foresight: Foresight,
     /// Where in the input the command begins that is being executed.
     pub input_at: usize,
     /// The first read of a batch that found the output full: parsing goes on there later.
@@ -91,6 +94,12 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
     #[inline]
     pub fn sink(&mut self) -> &mut Output {
         self.answers.sink(self.output)
+    }
+
+    /// Starts loading what the writes behind the one at hand need, which `rest` begins with.
+    #[inline]
+    pub fn look_ahead(&mut self, rest: &[u8]) {
+        self.foresight.look(rest, self.input_at, self.reach.reader);
     }
 
     /// Makes the reads of the batch. False when the output was full before its end; then the command at hand

@@ -127,6 +127,7 @@ fn run_request<'i>(x: &mut Exchange<'_, 'i, '_>, request: &Request<'i>, login: &
     if !x.settle() {
         return Flow::Wait;
     }
+    x.look_ahead(request.input);
     match request.asked.opcode {
         Opcode::Get | Opcode::GetKey => get::get(x, request),
         Opcode::Set | Opcode::Add | Opcode::Replace => store::store(x, request),
