@@ -36,6 +36,27 @@ fn crate_memcache_works_over_a_unix_socket() {
     use_crate_memcache(&path.display().to_string(), "ascii");
 }
 
+#[test]
+fn crate_memcache_works_over_udp() {
+    let server = Server::ringcached(&["-U", "-1", "-t", "2"]);
+    let url = format!("memcache+udp://127.0.0.1:{}?timeout=10", server.udp_port());
+    let client = memcache::connect(url).expect("a datagram socket connects at once");
+    client.set("text", "hello", 0).expect("it is stored");
+    assert_eq!(client.get::<String>("text").expect("a reply"), Some("hello".to_owned()));
+    assert_eq!(client.get::<String>("none").expect("a reply"), None);
+    // An answer of several datagrams.
+    let large = "x".repeat(30_000);
+    client.set("large", large.as_str(), 0).expect("it is stored");
+    assert_eq!(client.get::<String>("large").expect("a reply"), Some(large));
+    client.set("number", 40_u64, 0).expect("it is stored");
+    assert_eq!(client.increment("number", 2).expect("a number"), 42);
+    assert!(client.touch("text", 1000).expect("a reply"));
+    assert!(client.delete("text").expect("a reply"));
+    assert!(client.version().expect("a reply")[0].1.starts_with("1.6."));
+    client.flush().expect("flush_all is answered");
+    assert_eq!(client.get::<String>("number").expect("a reply"), None);
+}
+
 /// `server` is user, password, host and port as in a URL, or the path of a socket.
 fn use_crate_memcache(server: &str, protocol: &str) {
     let url = format!("memcache://{server}?timeout=10&tcp_nodelay=true&protocol={protocol}");

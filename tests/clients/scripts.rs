@@ -1,7 +1,7 @@
 //! Clients of other languages. Each has a script, `<language>/<name>_client.<extension>`, that is told a port, a
 //! protocol and who to log in as, uses the client, and prints `ok` at its end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::server::{Directory, Server, run, skip};
@@ -111,6 +111,20 @@ fn perl_libmemcached() {
     let probe = ["-MMemcached::libmemcached", "-e1"];
     let runs = [("text", Nothing), ("binary", Nothing)];
     run_script("perl", &probe, "perl/libmemcached_client.pl", &runs);
+}
+
+#[test]
+fn java_spymemcached() {
+    let library = "/usr/share/java/spymemcached.jar";
+    if !Path::new(library).is_file() || !succeeds(Command::new("javac").arg("-version")) {
+        return skip("no Java with spymemcached");
+    }
+    let command = || {
+        let mut command = Command::new("java");
+        command.args(["-cp", library]).arg(script("java/spymemcached_client.java"));
+        command
+    };
+    run_client("spymemcached", command, &[("text", Nothing), ("binary", Nothing)]);
 }
 
 #[test]

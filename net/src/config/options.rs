@@ -3,11 +3,12 @@
 //! Most of them tune parts that this server has no counterpart of (size classes, LRU queues, the crawler). They
 //! are checked and accepted, so that a working command line keeps working, and reported as ignored.
 
-use super::{Config, ConfigError, EXIT_FAILURE};
+use super::{Config, ConfigError, EXIT_FAILURE, EXIT_USAGE};
 
 /// Applies one `-o` list to `config`, from left to right.
 ///
-/// Errors: an unknown name, a missing value, a value out of range; all with exit code 1, as memcached.
+/// Errors: an unknown name, a missing value, a value out of range; all with exit code 1, as memcached. What [`ABSENT`]
+/// names, with exit code 64.
 pub(super) fn apply(list: &str, config: &mut Config) -> Result<(), ConfigError> {
     // As getsubopt reads it: a comma at the very end is nothing, an empty name anywhere else is unknown.
     let list = list.strip_suffix(',').unwrap_or(list);
@@ -22,6 +23,9 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
         Some((name, value)) => (name, Some(value)),
         None => (part, None),
     };
+    if let Some((_, what)) = ABSENT.iter().find(|(absent, _)| *absent == name) {
+        return Err(ConfigError::new(EXIT_USAGE, format!("-o {name}: ringcached has no {what}")));
+    }
     let Some(known) = SUB_OPTIONS.iter().find(|known| known.name == name) else {
         return Err(ConfigError::new(EXIT_FAILURE, format!("Illegal suboption \"{part}\"")));
     };
@@ -125,6 +129,10 @@ impl SubOption {
     }
 }
 
+/// What switches on a part of memcached that a service would miss. Other `ext_*` do nothing without `ext_path`, neither
+/// in memcached.
+const ABSENT: [(&str, &str); 2] = [("ext_path", "storage on flash"), ("proxy_config", "proxy")];
+
 const fn sub(name: &'static str, wants: Wants) -> SubOption {
     SubOption { name, wants }
 }
@@ -199,7 +207,6 @@ const SUB_OPTIONS: &[SubOption] = &[
     sub("ssl_session_cache", Wants::Nothing),
     sub("ssl_kernel_tls", Wants::Nothing),
     sub("ssl_min_version", Wants::Number(0, 3)),
-    sub("ext_path", Wants::Text),
     sub("ext_page_size", Wants::Number(1, U32)),
     sub("ext_wbuf_size", Wants::Number(1, U32)),
     sub("ext_threads", Wants::Number(1, U32)),
@@ -218,7 +225,7 @@ const SUB_OPTIONS: &[SubOption] = &[
 #[cfg(test)]
 mod tests {
     use super::{APPLIED, SUB_OPTIONS, apply, help};
-    use crate::config::Config;
+    use crate::config::{Config, EXIT_USAGE};
 
     /// Goal: no sub-option is both without effect and unreported.
     #[test]
@@ -239,6 +246,16 @@ mod tests {
             let reported = config.ignored_options == [format!("-o {part}")];
             assert_ne!(reported, APPLIED.contains(&known.name), "{part}");
             assert!(help().contains(known.name), "{part}");
+        }
+    }
+
+    /// Goal: nobody who swaps the binary gets a small cache without a word.
+    #[test]
+    fn storage_on_flash_and_the_proxy_are_refused() {
+        for part in ["ext_path=/flash/file:64G", "ext_path", "proxy_config=/etc/proxy.lua"] {
+            let refusal = apply(&format!("modern,{part}"), &mut Config::default()).unwrap_err();
+            assert_eq!(refusal.exit_code, EXIT_USAGE, "{part}");
+            assert!(refusal.text.contains("ringcached has no "), "{}", refusal.text);
         }
     }
 
