@@ -7,12 +7,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringcache_engine::Seconds;
 
 use crate::config::Config;
 use crate::limits::USER_FILE_BYTES_MAX;
+use crate::log::Seldom;
 use crate::mesh::Ticket;
 
 pub mod users;
@@ -45,9 +45,7 @@ pub enum UserFileError {
 pub struct Auth {
     file: Option<(PathBuf, Layout)>,
     users: RwLock<Users>,
-    /// The second in which the last failure was logged, and failures that were not.
-    logged_seconds: AtomicU32,
-    unlogged: AtomicU32,
+    complaints: Seldom,
 }
 
 impl Auth {
@@ -58,12 +56,7 @@ impl Auth {
             (None, Some(path)) => Some((lasting(path), Layout::Fields)),
             (None, None) => None,
         };
-        Self {
-            file,
-            users: RwLock::default(),
-            logged_seconds: AtomicU32::new(0),
-            unlogged: AtomicU32::new(0),
-        }
+        Self { file, users: RwLock::default(), complaints: Seldom::default() }
     }
 
     /// Whether clients have to say who they are.
@@ -102,12 +95,9 @@ impl Auth {
 
     /// Logs that a client could not show who it is. A flood of them costs one line a second.
     pub fn complain(&self, now: Seconds, ticket: Ticket, reason: &str) {
-        if self.logged_seconds.swap(now.0, Ordering::Relaxed) == now.0 {
-            self.unlogged.fetch_add(1, Ordering::Relaxed);
-            return;
+        if let Some(unlogged) = self.complaints.admit(now) {
+            tracing::warn!(connection = ticket.connection, unlogged, "authentication failed: {reason}");
         }
-        let unlogged = self.unlogged.swap(0, Ordering::Relaxed);
-        tracing::warn!(connection = ticket.connection, unlogged, "authentication failed: {reason}");
     }
 }
 

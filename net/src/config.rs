@@ -7,6 +7,7 @@
 mod flags;
 mod listen;
 mod options;
+mod tls;
 mod tuning;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use crate::limits::{
 };
 use flags::Flags;
 pub use listen::{Listen, Terms};
+pub use tls::{Encryption, KeyFormat, TlsOptions, Verify};
 pub use tuning::Tuning;
 
 /// The memcached release whose behaviour is offered; what `-V` and `version` say.
@@ -29,6 +31,8 @@ pub const MEMCACHED_VERSION: &str = "1.6.45";
 pub const EXIT_FAILURE: i32 = 1;
 /// Exit code of wrong usage (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: i32 = 64;
+/// Exit code of what the system refuses (`EX_OSERR`).
+pub const EXIT_SYSTEM: i32 = 71;
 
 /// Which protocol a connection may speak (`-B`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +135,8 @@ pub struct Config {
     pub auth_file: Option<PathBuf>,
     /// `-S`, and the users by `MEMCACHED_SASL_PWDB`, who have to say who they are in the binary protocol.
     pub sasl_file: Option<PathBuf>,
+    /// `-Z` and `-o ssl_*`.
+    pub tls: TlsOptions,
     /// `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<PathBuf>,
     /// What was given and has no effect here, as given; said at the start with `-v`.
@@ -186,6 +192,7 @@ impl Default for Config {
             tuning: Tuning::default(),
             auth_file: None,
             sasl_file: None,
+            tls: TlsOptions::default(),
             port_file: None,
             ignored_options: Vec::new(),
             warnings: Vec::new(),
@@ -232,7 +239,6 @@ impl Config {
         if let Some(text) = text_to_print(&flags) {
             return Ok(Start::Print(text));
         }
-        refuse_unavailable(&flags)?;
         let mut config =
             Config { port_file: env("MEMCACHED_PORT_FILENAME").map(PathBuf::from), ..Self::default() };
         config.read_switches(&flags);
@@ -244,6 +250,7 @@ impl Config {
         for list in flags.texts("extended") {
             options::apply(list, &mut config)?;
         }
+        config.read_encryption(&flags)?;
         Ok(Start::Serve(config))
     }
 
@@ -403,19 +410,6 @@ fn text_to_print(flags: &Flags) -> Option<String> {
     let license = "Ringcache is licensed under either of the MIT license and the Apache License, version 2.0,\n\
                    at your choice. Copyright the Ringcache authors.\n";
     flags.given("license").then(|| license.to_owned())
-}
-
-/// Refuses what a client or an operator would miss if it were silently absent.
-fn refuse_unavailable(flags: &Flags) -> Result<(), ConfigError> {
-    if flags.given("enable-ssl") {
-        return Err(later_version("-Z", "TLS"));
-    }
-    Ok(())
-}
-
-fn later_version(flag: &str, what: &str) -> ConfigError {
-    let version = env!("CARGO_PKG_VERSION");
-    usage(format!("{flag}: this version of ringcached ({version}) does not have {what} yet"))
 }
 
 /// Parses `-I`: bytes, or with a suffix KiB or MiB.

@@ -21,4 +21,5 @@ pub mod server;
 pub mod session;
 pub mod stats;
 pub mod sys;
+pub mod tls;
 pub mod worker;

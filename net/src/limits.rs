@@ -159,6 +159,22 @@ pub const MEMORY_BYTES_MAX: u64 = 64 << 40;
 pub const WORKER_MEMORY_BYTES_MIN: u64 = 256 * 1024;
 /// More workers than this draw a warning, as in memcached.
 pub const WORKERS_ADVISED_MAX: u16 = 64;
+/// The most that one TLS record carries.
+pub const TLS_RECORD_BYTES: usize = 16 * 1024;
+/// And the most that comes around it: header, nonce, content type, tag, with room to spare.
+pub const TLS_RECORD_FRAME_BYTES: usize = 64;
+/// Answers that are encrypted for one send, unless `-o ssl_wbuf_size` says otherwise.
+pub const TLS_SEND_BYTES: usize = 16 * 1024;
+/// Largest `-o ssl_wbuf_size` that has its effect, in KiB: every busy connection may need as much.
+pub const TLS_SEND_KIBIBYTES_MAX: usize = 16 * 1024;
+/// Largest file of certificates or a key.
+pub const TLS_FILE_BYTES_MAX: u64 = 8 << 20;
+/// All that a client may send before its handshake is over.
+pub const HANDSHAKE_BYTES_MAX: usize = 256 * 1024;
+/// How long a handshake may take, in seconds.
+pub const HANDSHAKE_SECONDS_MAX: u64 = 10;
+/// Handshakes under way at once; past this the oldest is closed.
+pub const HANDSHAKES_MAX: usize = 4096;
 
 const _: () = assert!(
     ITEM_HEADER_BYTES + ITEM_CAS_BYTES + ITEM_ENDS_BYTES == ITEM_FIXED_BYTES,

@@ -2,6 +2,9 @@
 
 use std::io;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ringcache_engine::Seconds;
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -27,6 +30,24 @@ pub fn start(verbosity: u8) {
 pub fn set_verbosity(verbosity: u8) {
     if let Some(handle) = LEVEL.get() {
         handle.reload(level(verbosity)).expect("the log lives as long as the process");
+    }
+}
+
+/// Keeps what strangers can cause from filling the log: one line a second.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    logged_seconds: AtomicU32,
+    unlogged: AtomicU32,
+}
+
+impl Seldom {
+    /// Whether to log now, and then how many times it was not since the last line.
+    pub fn admit(&self, now: Seconds) -> Option<u32> {
+        if self.logged_seconds.swap(now.0, Ordering::Relaxed) == now.0 {
+            self.unlogged.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.unlogged.swap(0, Ordering::Relaxed))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::dump::Crawls;
 use crate::observe::Observers;
 use crate::server::reload::Reload;
 use crate::server::roster::Roster;
+use crate::server::tls::Tls;
 use crate::stats::{Baseline, WorkerStats};
 
 /// One per process, behind an `Arc`.
@@ -35,6 +36,8 @@ pub struct Node {
     pub draining: AtomicU16,
     /// Who may give commands, where `-S` or `-Y` asks.
     pub auth: Arc<Auth>,
+    /// Certificates, where `-Z` asks for them.
+    pub tls: Arc<Tls>,
     /// Who is connected.
     pub roster: Roster,
     /// `lru_crawler`'s dumps.
@@ -66,6 +69,7 @@ impl Node {
             keeping: AtomicBool::new(false),
             draining: AtomicU16::new(config.workers),
             auth: Arc::new(Auth::of(&config)),
+            tls: Arc::new(Tls::of(&config)),
             roster: Roster::new(config.workers),
             crawls: Crawls::default(),
             tuning: Mutex::new(config.tuning.clone()),

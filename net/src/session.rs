@@ -23,6 +23,7 @@ use crate::output::Output;
 use crate::protocol::line::{Command, Tokens};
 use crate::protocol::{BAD_FORMAT, UNKNOWN, binary, meta, scan, text};
 use crate::reach::Reach;
+use crate::tls::Greeting;
 
 pub mod answers;
 pub mod datagram;
@@ -91,7 +92,7 @@ impl Session {
 
     /// For the commands of one datagram, in whatever protocol.
     fn of_datagram() -> Self {
-        let terms = Terms { binding: Some(Binding::Auto) };
+        let terms = Terms { binding: Some(Binding::Auto), ..Terms::default() };
         Self { is_datagram: true, ..Self::with_terms(terms) }
     }
 
@@ -355,6 +356,11 @@ impl Session {
     fn run_other<'i>(&mut self, rest: &'i [u8], x: &mut Exchange<'_, 'i, '_>) -> Option<Flow> {
         let config = &x.reach.node.config;
         if let Dialect::Unknown(binding) = self.dialect {
+            match Greeting::of(rest) {
+                Greeting::Begun => return Some(Flow::More(rest.len() + 1)),
+                Greeting::Tls => return Some(refuse_tls(x.reach)),
+                Greeting::Other => {}
+            }
             self.dialect = Dialect::of(rest[0], binding.unwrap_or(config.binding), config);
         }
         match &mut self.dialect {
@@ -418,6 +424,7 @@ fn run_line<'i>(line: &'i [u8], input: &'i [u8], line_bytes: usize, x: &mut Exch
         b"verbosity" => text::admin::verbosity(x, command),
         b"cache_memlimit" => text::admin::cache_memlimit(x, command),
         b"shutdown" => text::admin::shutdown(x, command),
+        b"refresh_certs" => text::admin::refresh_certs(x, command),
         b"debugtime" => text::admin::debugtime(x, command),
         b"slabs" => text::tuning::slabs(x, command),
         b"lru" => text::tuning::lru(x, command),
@@ -461,6 +468,14 @@ fn may_grow(line: &[u8]) -> bool {
     let verb = line.iter().position(|&byte| byte != b' ').unwrap_or(line.len());
     let is_list = line[verb..].starts_with(b"get ") || line[verb..].starts_with(b"gets ");
     is_list && verb <= LEADING_SPACES_MAX && line.len() <= KEY_LINE_BYTES_MAX
+}
+
+/// A client that encrypts where nobody decrypts: it is told nothing, because it could not read it.
+fn refuse_tls(reach: &Reach<'_>) -> Flow {
+    if let Some(unlogged) = reach.node.tls.misdirected.admit(reach.now.seconds) {
+        tracing::warn!(connection = reach.ticket.connection, unlogged, "TLS on a port without it");
+    }
+    Flow::Close
 }
 
 /// A browser, or a request made through one: memcached closes without a word.

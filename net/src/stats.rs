@@ -24,6 +24,7 @@ use crate::config::{Config, Tuning};
 use crate::dump::Form;
 use crate::node::Node;
 use crate::observe::WatchCounts;
+use crate::server::tls::TlsCounts;
 use crate::sys;
 
 /// Answers `stats <what>`: appends the whole reply to `out`, its last line included. `what` is the rest of the
@@ -78,6 +79,7 @@ fn reset(node: &Node) {
     let latest = Baseline::take(node);
     *node.baseline.lock().expect("nothing panics while holding it") = latest;
     node.observers.forget_prefixes();
+    node.tls.reset();
 }
 
 /// A counter with one writer: the bump is a load and a store, not a locked instruction.
@@ -266,6 +268,7 @@ struct Snapshot<'n> {
     crawl_starts: u64,
     counts_prefixes: bool,
     watch: WatchCounts,
+    tls: TlsCounts,
     unix_seconds: u32,
     uptime_seconds: u32,
     cpu_user: Duration,
@@ -288,6 +291,7 @@ impl<'n> Snapshot<'n> {
             crawl_starts: node.crawls.starts(),
             counts_prefixes: node.observers.counts_prefixes(),
             watch: node.observers.watch_counts(),
+            tls: node.tls.counts(now.seconds),
             unix_seconds: now.seconds.0,
             uptime_seconds: now.seconds.0.saturating_sub(node.started.0),
             cpu_user,

@@ -52,6 +52,13 @@ pub fn event() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+/// Takes back what was added to an event; waits until something was.
+pub fn drain_event(event: BorrowedFd<'_>) {
+    let mut count = [0_u8; 8];
+    // SAFETY: the buffer is valid for writes of its 8 bytes.
+    unsafe { libc::read(event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+}
+
 /// Adds one to an event. A full counter is as good as a new signal, so no failure matters.
 pub fn signal_event(event: BorrowedFd<'_>) {
     let one = 1_u64.to_ne_bytes();
@@ -59,12 +66,78 @@ pub fn signal_event(event: BorrowedFd<'_>) {
     unsafe { libc::write(event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }
 
-/// Sends what fits without waiting; the rest, and every error, is dropped. For the last word to a client that is
-/// refused.
-pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) {
+/// Sends what fits without waiting, and says how much that was.
+pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the buffer is valid for reads of its length.
-    unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Receives what is there without waiting; 0 is the end.
+pub fn receive_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is valid for writes of its length.
+    let received = unsafe {
+        libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
+    };
+    usize::try_from(received).map_err(|_| io::Error::last_os_error())
+}
+
+/// Tells which of many sockets changed (`epoll`). A change is told once, so whoever is told does everything there is
+/// to do.
+pub struct Poller(OwnedFd);
+
+impl Poller {
+    /// Watches nothing yet.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers; on success the descriptor is new and ours.
+        let descriptor = checked(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: just opened, owned by nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    }
+
+    /// Tells `name` when the socket can be read, or written again, from now on.
+    pub fn watch(&self, socket: BorrowedFd<'_>, name: u64) -> io::Result<()> {
+        self.add(socket, name, libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP)
+    }
+
+    /// Tells `name` when the event is signalled.
+    pub fn watch_event(&self, event: BorrowedFd<'_>, name: u64) -> io::Result<()> {
+        self.add(event, name, libc::EPOLLIN)
+    }
+
+    fn add(&self, socket: BorrowedFd<'_>, name: u64, changes: i32) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: (changes | libc::EPOLLET) as u32, u64: name };
+        let (poller, socket) = (self.0.as_raw_fd(), socket.as_raw_fd());
+        // SAFETY: the event is valid for reads.
+        checked(unsafe { libc::epoll_ctl(poller, libc::EPOLL_CTL_ADD, socket, &raw mut event) }).map(drop)
+    }
+
+    /// Watches the socket no more.
+    pub fn forget(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let (poller, socket) = (self.0.as_raw_fd(), socket.as_raw_fd());
+        // SAFETY: no event is needed to take one away.
+        checked(unsafe { libc::epoll_ctl(poller, libc::EPOLL_CTL_DEL, socket, std::ptr::null_mut()) })
+            .map(drop)
+    }
+
+    /// Sleeps until something changed, at most as long as `time`; appends the names.
+    pub fn wait(&self, time: Option<Duration>, names: &mut Vec<u64>) -> io::Result<()> {
+        let mut events = [const { MaybeUninit::<libc::epoll_event>::uninit() }; 64];
+        let millis = time.map_or(-1, |time| i32::try_from(time.as_millis() + 1).unwrap_or(i32::MAX));
+        let (poller, most) = (self.0.as_raw_fd(), events.len() as i32);
+        // SAFETY: the pointer is valid for writes of as many events as are given with it.
+        let told = checked(unsafe { libc::epoll_wait(poller, events.as_mut_ptr().cast(), most, millis) })?;
+        // SAFETY: the kernel has filled as many as it told.
+        names.extend(events[..told as usize].iter().map(|event| unsafe { event.assume_init_ref() }.u64));
+        Ok(())
+    }
+}
+
+/// Makes this thread give way to the others when all processors are busy (`nice`, 0 to 19).
+pub fn give_way(nice: i32) {
+    // SAFETY: no pointers. On Linux this is about the calling thread; a refusal changes nothing.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
 }
 
 /// A listening TCP socket. Accepted connections inherit no delay and keep-alive; an IPv6 socket takes IPv6 only.

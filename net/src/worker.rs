@@ -2,12 +2,14 @@
 //!
 //! A turn takes all completions and messages there are, feeds them to sessions, starts at most one send per
 //! connection and ends in one system call that submits everything and, when nothing is left to do, sleeps.
-//! `serving` holds the life of a connection, `sending` its way out, `accepting` where connections come from.
+//! `serving` holds the life of a connection, `sending` its way out, `sealing` what is between both and an encrypted one,
+//! `accepting` where connections come from.
 
 mod accepting;
 mod connections;
 mod datagrams;
 mod observing;
+mod sealing;
 mod sending;
 mod serving;
 mod spin;
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use ringcache_engine::{KeyHash, Now, Reader, Shard, ShardId};
 
+use crate::config::Encryption;
 use crate::driver::{Completion, Driver, Received, Refusal, Wait};
 use crate::limits::{MESH_QUEUE_MESSAGES, TURN_BUDGET_LOW, WATCH_PAUSE_MILLIS};
 use crate::mesh::{Doors, Inbox, MeshEnd, Message, Outbox, Ticket};
@@ -28,6 +31,7 @@ use crate::observe::events::Reason;
 use crate::protocol::glance;
 use crate::reach::Reach;
 use crate::server::Listener;
+use crate::server::handshakes::{Arrival, Entrance, Exit};
 use crate::stats::Counters;
 use accepting::{Acceptor, Admitted};
 use connections::{Connections, Phase, SpareOutputs};
@@ -59,6 +63,10 @@ pub struct Seed {
     pub listeners: Vec<Listener>,
     /// Its sockets for datagrams.
     pub datagram_sockets: Vec<OwnedFd>,
+    /// Where it sends those whose connections are encrypted.
+    pub entrance: Option<Entrance>,
+    /// Where its own ones come from, once their handshakes are over.
+    pub exit: Option<Exit>,
 }
 
 /// See the module's text.
@@ -72,6 +80,8 @@ pub struct Worker {
     acceptor: Option<Acceptor>,
     /// With `-U`.
     datagrams: Option<Box<Datagrams>>,
+    entrance: Option<Entrance>,
+    exit: Option<Exit>,
     /// Taken from the ring and not yet looked at.
     completions: VecDeque<Completion>,
     /// Connections with answers to send.
@@ -135,6 +145,8 @@ impl Worker {
         let spin = Spin::new(Duration::from_micros(u64::from(seed.node.config.spin_us)));
         Ok(Self {
             acceptor: (!seed.listeners.is_empty()).then(|| Acceptor::new(seed.listeners)),
+            entrance: seed.entrance,
+            exit: seed.exit,
             local: Local {
                 number,
                 node: seed.node,
@@ -185,6 +197,7 @@ impl Worker {
         self.handle_completions();
         self.resume_sessions();
         self.poll_acceptor();
+        self.take_newcomers();
         self.keep_house();
         let now = self.local.now.unix_millis;
         self.driver.set_alarm(|| Duration::from_millis(1000 - now % 1000 + CLOCK_STEP_MILLIS));
@@ -295,11 +308,16 @@ impl Worker {
     }
 
     fn hand_over(&mut self, admitted: Admitted) {
-        if admitted.worker == self.local.number {
-            return self.open(admitted.socket, admitted.terms);
+        let Admitted { socket, terms, worker } = admitted;
+        if let Some(entrance) = &self.entrance
+            && terms.encryption != Encryption::Off
+        {
+            return entrance.hand_in(Arrival { socket, terms, worker });
         }
-        let message = Message::Connection(admitted.socket, admitted.terms);
-        self.local.outbox.send(admitted.worker, message);
+        if worker == self.local.number {
+            return self.open(socket, terms);
+        }
+        self.local.outbox.send(worker, Message::Connection(socket, terms));
     }
 
     fn poll_acceptor(&mut self) {

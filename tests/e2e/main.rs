@@ -11,6 +11,9 @@ mod transcript;
 /// Frames of the binary protocol.
 mod frames;
 
+/// Certificates made for a test, and clients that speak TLS.
+mod certificates;
+
 /// SASL, users of the text protocol, and their files.
 mod auth;
 /// The binary protocol.
@@ -35,6 +38,8 @@ mod shutdown;
 mod startup;
 /// The classic text commands.
 mod text;
+/// Encrypted connections.
+mod tls;
 /// Requests as datagrams.
 mod udp;
 /// `-e`: records that outlive the process.

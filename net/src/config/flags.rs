@@ -68,7 +68,6 @@ fn command() -> Command {
         .args(process_flags())
         .args(memory_flags())
         .args(protocol_flags())
-        .args(unavailable_flags())
         .arg(repeated("extended", 'o', "list", "comma separated extended options, listed below"))
         .arg(Arg::new("rest").num_args(0..).hide(true))
 }
@@ -143,7 +142,7 @@ fn memory_flags() -> [Arg; 9] {
     ]
 }
 
-fn protocol_flags() -> [Arg; 9] {
+fn protocol_flags() -> [Arg; 10] {
     [
         valued(
             "max-reqs-per-event",
@@ -160,6 +159,11 @@ fn protocol_flags() -> [Arg; 9] {
         ),
         plain("enable-sasl", 'S', "SASL PLAIN with the users of MEMCACHED_SASL_PWDB; binary protocol only"),
         path("auth-file", 'Y', "file of user:password lines for clients to log in with; text protocol only"),
+        plain(
+            "enable-ssl",
+            'Z',
+            "encrypt TCP connections (TLS); -o ssl_chain_cert and ssl_key name the certificate",
+        ),
         plain("disable-flush-all", 'F', "forbid flush_all"),
         plain("disable-dumping", 'X', "forbid dumps of keys"),
         plain("disable-watch", 'W', "forbid watch"),
@@ -169,11 +173,6 @@ fn protocol_flags() -> [Arg; 9] {
             .help("count keys by what stands before this character, as after `stats detail on` (default: :)")
             .allow_hyphen_values(true),
     ]
-}
-
-/// memcached's flags that `config.rs` refuses with a message of its own.
-fn unavailable_flags() -> [Arg; 1] {
-    [plain("enable-ssl", 'Z', "TLS; not available in this version")]
 }
 
 fn plain(name: &'static str, letter: char, help: &'static str) -> Arg {

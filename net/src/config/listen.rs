@@ -2,7 +2,7 @@
 //! `[v6]:port`, a bare v6 address, `*`, with memcached's prefixes.
 
 use super::flags::Flags;
-use super::{Binding, Config, ConfigError, EXIT_USAGE, later_version, number, usage};
+use super::{Binding, Config, ConfigError, EXIT_USAGE, Encryption, number, usage};
 use crate::limits::UDP_LIMIT_KIB_MAX;
 
 /// One address to listen on (`-l`).
@@ -16,11 +16,20 @@ pub struct Listen {
     pub terms: Terms,
 }
 
+impl Encryption {
+    /// The prefix that asks for it.
+    pub(super) fn prefix(self) -> Option<&'static str> {
+        ENCRYPTIONS.iter().find(|(_, one)| *one == self).map(|(name, _)| *name)
+    }
+}
+
 /// What holds for the connections of one listener, where it differs from the rest of the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
     /// `proto[..]:`, else `-B`.
     pub binding: Option<Binding>,
+    /// `notls:`, `btls:`, `mtls:`.
+    pub encryption: Encryption,
 }
 
 impl Config {
@@ -99,7 +108,7 @@ fn port(text: &str) -> Result<Option<u16>, ConfigError> {
 impl Listen {
     /// Reads one value of `-l`, a list parted by commas or semicolons. Names are not resolved here.
     ///
-    /// Errors: a port that is no port, a prefix that asks for TLS or the proxy, or for nothing that is known.
+    /// Errors: a port that is no port, a prefix that asks for the proxy, or for nothing that is known.
     pub(super) fn parse_list(list: &str) -> Result<Vec<Self>, ConfigError> {
         list.split([',', ';']).map(str::trim).filter(|one| !one.is_empty()).map(Self::parse).collect()
     }
@@ -119,16 +128,22 @@ impl Listen {
     }
 }
 
-/// Takes `notls:`, `proto[..]:`, `tag[..]:` and `tag_.._:` off the front. A tag only names the listener in
-/// memcached's proxy, so it leaves nothing to remember.
+/// The prefixes that only mean something beside `-Z`.
+const ENCRYPTIONS: [(&str, Encryption); 3] =
+    [("notls", Encryption::Off), ("btls", Encryption::ServerOnly), ("mtls", Encryption::Mutual)];
+
+/// Takes `notls:`, `btls:`, `mtls:`, `proto[..]:`, `tag[..]:` and `tag_.._:` off the front. A tag only names the listener
+/// in memcached's proxy, so it leaves nothing to remember.
 fn strip_prefixes(text: &str) -> Result<(Terms, &str), ConfigError> {
     let mut rest = text;
     let mut terms = Terms::default();
     loop {
-        if let Some(after) = rest.strip_prefix("notls:") {
-            rest = after;
-        } else if rest.starts_with("btls:") || rest.starts_with("mtls:") {
-            return Err(later_version(&format!("-l {text}"), "TLS"));
+        if let Some((name, encryption)) = ENCRYPTIONS
+            .into_iter()
+            .find(|(name, _)| rest.strip_prefix(name).is_some_and(|r| r.starts_with(':')))
+        {
+            terms.encryption = encryption;
+            rest = &rest[name.len() + 1..];
         } else if let Some((name, after)) = bracketed(rest, "proto[", "]:") {
             terms.binding = Some(protocol(name, text)?);
             rest = after;
@@ -176,7 +191,7 @@ fn wrong(text: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Binding, Listen};
+    use super::{Binding, Encryption, Listen};
 
     #[test]
     fn all_forms_of_addresses() {
@@ -209,12 +224,17 @@ mod tests {
             let error = Listen::parse_list(text).unwrap_err();
             assert_eq!((error.exit_code, error.text.contains(text)), (64, true), "{text}: {}", error.text);
         }
-        for text in ["btls:a", "mtls:a:1"] {
-            let error = Listen::parse_list(text).unwrap_err();
-            assert!(error.text.contains("this version"), "{text}: {}", error.text);
-        }
         let error = Listen::parse_list("proto[proxy]:a").unwrap_err();
         assert!(error.text.contains("not built with proxy"), "{}", error.text);
+    }
+
+    #[test]
+    fn a_prefix_names_the_encryption_of_its_listener_only() {
+        let list = "notls:a,btls:b:1,mtls:proto[ascii]:tag_x_:c,tag[x]:mtls:d,mtls";
+        let encryptions: Vec<_> =
+            Listen::parse_list(list).unwrap().iter().map(|one| one.terms.encryption).collect();
+        use Encryption::{ByFlags, Mutual, Off, ServerOnly};
+        assert_eq!(encryptions, [Off, ServerOnly, Mutual, Mutual, ByFlags]);
     }
 
     #[test]

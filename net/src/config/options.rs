@@ -41,6 +41,7 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
         "worker_logbuf_size" => config.worker_log_bytes = kibibytes(value),
         "lru_crawler" | "no_lru_crawler" => {}
         "relaxed_privileges" => config.debug_clock = true,
+        _ if config.tls.take_option(name, value) => {}
         _ => {
             config.maxconns_fast &= name != "no_modern";
             config.ignored_options.push(format!("-o {part}"));
@@ -68,6 +69,14 @@ pub(super) fn help() -> String {
   watcher_logbuf_size=<KiB>, worker_logbuf_size=<KiB>
                         what waits for a watcher, and what a worker notes in a turn
   relaxed_privileges    for tests: the debugtime command sets the clock
+  ssl_chain_cert=<file>, ssl_key=<file>, ssl_keyformat=PEM|DER
+                        certificates of the server (PEM), and its key where that is in a file of its own
+  ssl_ca_cert=<file>    who vouches for clients (PEM)
+  ssl_verify_mode=<n>   certificates of clients: 0 not asked for (default), 1 may be missing, 2 or 3 needed
+  ssl_ciphers=<list>    cipher suites, in OpenSSL's words (default: all that there are)
+  ssl_min_version=<n>   2: TLS 1.2 (default), 3: TLS 1.3
+  ssl_session_cache     let clients resume sessions
+  ssl_wbuf_size=<KiB>   how much is encrypted for one send (default: 16)
   no_lru_crawler        refuse dumps by lru_crawler until it is enabled
 Accepted for memcached's sake, without effect; -v lists those that were given:",
     );
@@ -148,6 +157,15 @@ const APPLIED: &[&str] = &[
     "watcher_logbuf_size",
     "worker_logbuf_size",
     "relaxed_privileges",
+    "ssl_chain_cert",
+    "ssl_key",
+    "ssl_keyformat",
+    "ssl_ca_cert",
+    "ssl_verify_mode",
+    "ssl_ciphers",
+    "ssl_min_version",
+    "ssl_session_cache",
+    "ssl_wbuf_size",
 ];
 
 const U32: u64 = u32::MAX as u64;
@@ -200,7 +218,7 @@ const SUB_OPTIONS: &[SubOption] = &[
     sub("ssl_chain_cert", Wants::Text),
     sub("ssl_key", Wants::Text),
     sub("ssl_verify_mode", Wants::Number(0, 3)),
-    sub("ssl_keyformat", Wants::Word(&["PEM", "DER", "ENGINE"])),
+    sub("ssl_keyformat", Wants::Word(&["PEM", "DER", "1", "2"])),
     sub("ssl_ciphers", Wants::Text),
     sub("ssl_ca_cert", Wants::Text),
     sub("ssl_wbuf_size", Wants::Number(1, U32)),

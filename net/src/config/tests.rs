@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::{Binding, Config, ConfigError, Listen, Start, Terms};
+use super::{Binding, Config, ConfigError, KeyFormat, Listen, Start, Terms, TlsOptions, Verify};
 
 fn start(line: &str) -> Result<Start, ConfigError> {
     let words = std::iter::once("ringcached").chain(line.split_whitespace());
@@ -102,6 +102,42 @@ fn every_accepted_flag_changes_its_field() {
 }
 
 #[test]
+fn every_option_of_tls_changes_its_field() {
+    let changed = |line: &str, change: fn(&mut TlsOptions)| {
+        let mut expected = Config::default();
+        change(&mut expected.tls);
+        assert_eq!(config(line), expected, "{line}");
+    };
+    changed("-Z", |tls| tls.enabled = true);
+    changed("--enable-ssl", |tls| tls.enabled = true);
+    changed("-o ssl_chain_cert=a,ssl_key=b", |tls| {
+        (tls.chain, tls.key) = (Some("a".into()), Some("b".into()))
+    });
+    changed("-o ssl_keyformat=DER", |tls| tls.key_format = KeyFormat::Der);
+    changed("-o ssl_keyformat=1", |tls| tls.key_format = KeyFormat::Pem);
+    changed("-Z -o ssl_verify_mode=2", |tls| (tls.enabled, tls.verify) = (true, Verify::Require));
+    changed("-o ssl_verify_mode=1,ssl_ca_cert=c", |tls| {
+        (tls.verify, tls.authorities) = (Verify::Request, Some("c".into()));
+    });
+    changed("-o ssl_verify_mode=3", |tls| tls.verify = Verify::Once);
+    changed("-o ssl_ciphers=ECDHE:!aRSA", |tls| tls.ciphers = Some("ECDHE:!aRSA".into()));
+    changed("-o ssl_min_version=3", |tls| tls.least_version = 3);
+    changed("-o ssl_session_cache", |tls| tls.session_cache = true);
+    changed("-o ssl_wbuf_size=64", |tls| tls.send_bytes = 64 * 1024);
+    changed("-o ssl_wbuf_size=4294967295", |tls| tls.send_bytes = 16 << 20);
+}
+
+#[test]
+fn what_tls_does_not_do_is_said() {
+    assert_eq!(config("-Z -o ssl_kernel_tls").ignored_options, ["-o ssl_kernel_tls"]);
+    let warning = |line: &str| config(line).warnings.join("\n");
+    assert!(warning("-Z -o ssl_min_version=0").contains("nothing below TLS 1.2"));
+    assert!(warning("-Z -o ssl_verify_mode=1").contains("no certificate is asked for"));
+    assert!(warning("-Z -s /tmp/x").contains("Unix socket"));
+    assert_eq!(warning("-Z -o ssl_verify_mode=1,ssl_ca_cert=a"), "");
+}
+
+#[test]
 fn flags_without_effect_are_reported() {
     let config = config("-f 1.5 -n 100 -N 2 -o modern,hashpower=16 word");
     assert_eq!((config.growth_factor, config.chunk_bytes), (1.5, 100));
@@ -184,9 +220,27 @@ fn refused_lines_have_memcacheds_exit_code() {
         ("-o slab_automove=7", 1, "slab_automove must be between 0 and 2"),
         ("-o slab_automove_ratio=2", 1, "slab_automove_ratio must be > 0 and < 1"),
     ];
+    assert_refused(&table);
+}
+
+#[test]
+fn refused_options_of_tls_have_memcacheds_exit_code() {
+    assert_refused(&[
+        ("-Z -p 0", 64, "ERROR: You cannot enable SSL without a TCP port."),
+        ("-l notls:a", 71, "'notls' option is valid only when SSL is enabled"),
+        ("-l b,mtls:a:1", 71, "'mtls' option is valid only when SSL is enabled"),
+        ("-o ssl_chain_cert", 1, "Missing ssl_chain_cert argument"),
+        ("-o ssl_verify_mode=4", 1, "ssl_verify_mode must be between 0 and 3"),
+        ("-o ssl_min_version=x", 1, "could not parse argument to ssl_min_version"),
+        ("-o ssl_keyformat=ENGINE", 1, "Unknown ssl_keyformat option"),
+    ]);
+}
+
+/// Each line with its exit code and a part of the reason.
+fn assert_refused(table: &[(&str, i32, &str)]) {
     for (line, exit_code, text) in table {
         let error = start(line).expect_err(line);
-        assert_eq!(error.exit_code, exit_code, "{line}: {}", error.text);
+        assert_eq!(error.exit_code, *exit_code, "{line}: {}", error.text);
         assert!(error.text.contains(text), "{line}: {}", error.text);
     }
 }
@@ -223,16 +277,6 @@ fn sasl_needs_the_binary_protocol_and_a_file() {
     assert!(config.warnings[0].contains("ascii only"));
     let Ok(Start::Serve(config)) = start("", Some("/tmp/users")) else { panic!("no flag") };
     assert_eq!(config.sasl_file, None, "without -S the file means nothing");
-}
-
-#[test]
-fn what_this_version_lacks_is_said() {
-    let lines = ["-Z", "-l mtls:127.0.0.1"];
-    for line in lines {
-        let error = start(line).expect_err(line);
-        assert_eq!(error.exit_code, 64, "{line}");
-        assert!(error.text.contains("this version"), "{line}: {}", error.text);
-    }
 }
 
 #[test]

@@ -339,6 +339,11 @@ impl Driver {
         self.buffers.bytes(chunk)
     }
 
+    /// What was received, to be decrypted in place.
+    pub fn bytes_mut(&mut self, chunk: &Chunk) -> &mut [u8] {
+        self.buffers.bytes_mut(chunk)
+    }
+
     /// Gives a buffer back to the kernel, with the next submission.
     pub fn release(&mut self, chunk: Chunk) {
         self.buffers.release(chunk);

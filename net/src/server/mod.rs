@@ -1,14 +1,17 @@
 //! From a checked configuration to running workers, and back to nothing.
 //!
 //! `tcp`, `udp` and `unix` make the sockets, `files` writes what others read about the process, `memory_file` keeps the
-//! memory of `-e`, `roster` knows who is connected, `reload` what SIGHUP reads again.
+//! memory of `-e`, `roster` knows who is connected, `reload` what SIGHUP reads again; `tls` reads certificates, and
+//! `handshakes` is the thread that uses them.
 
 mod addresses;
 mod files;
+pub mod handshakes;
 mod memory_file;
 pub mod reload;
 pub mod roster;
 mod tcp;
+pub mod tls;
 mod udp;
 mod unix;
 
@@ -22,14 +25,16 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ringcache_engine::{Engine, EngineOptions, OpenError, Seconds, Shard};
 
 use crate::auth::{Auth, UserFileError};
-use crate::config::{Config, Terms};
+use crate::config::{Config, Encryption, Terms};
 use crate::driver::{self, Refusal};
 use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, EXECUTOR_BYTES, EXECUTOR_RING_DEPTH};
 use crate::mesh::{self, Doors};
 use crate::node::Node;
 use crate::sys::{self, Resource, Signal};
 use crate::worker::{Seed, Worker};
+use handshakes::{Entrance, Exit, Handshakes};
 use memory_file::{FileError, Keeper};
+use tls::{Tls, TlsError};
 
 /// A socket that connections are accepted on.
 pub struct Listener {
@@ -76,6 +81,9 @@ pub enum ServeError {
     /// The users of `-S` or `-Y`.
     #[error(transparent)]
     Users(#[from] UserFileError),
+    /// The certificates of `-Z`.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The memory of the records.
     #[error(transparent)]
     Engine(#[from] OpenError),
@@ -100,9 +108,8 @@ pub enum ServeError {
     },
 }
 
-/// `EX_NOUSER` and `EX_OSERR` of sysexits.h.
+/// `EX_NOUSER` of sysexits.h.
 const EXIT_NO_USER: i32 = 67;
-const EXIT_SYSTEM: i32 = 71;
 
 impl ServeError {
     /// What the process exits with, as memcached would.
@@ -112,7 +119,8 @@ impl ServeError {
             ServeError::Engine(OpenError::TooSmall { .. }) | ServeError::Users(_) => {
                 crate::config::EXIT_FAILURE
             }
-            _ => EXIT_SYSTEM,
+            ServeError::Tls(_) => crate::config::EXIT_USAGE,
+            _ => crate::config::EXIT_SYSTEM,
         }
     }
 }
@@ -123,6 +131,11 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     sys::hold_back_signals();
     driver::check()?;
     raise_limits(&config)?;
+    // Before the sockets, because the user of -u may not be allowed to read the key.
+    let tls = Arc::new(Tls::of(&config));
+    if config.tls.enabled {
+        tls.load()?;
+    }
     let sockets = listen_as_user(&config)?;
     let auth = Arc::new(Auth::of(&config));
     auth.load()?;
@@ -138,10 +151,14 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         tracing::warn!(%error, "-k: memory can't be locked");
     }
     let started = Seconds((sys::unix_millis() / 1000) as u32);
-    let node = Arc::new(Node { auth, ..Node::new(config, engine, started) });
+    let node = Arc::new(Node { auth, tls, ..Node::new(config, engine, started) });
     if node.auth.has_file() {
         let auth = Arc::clone(&node.auth);
         node.reload.announce(move || auth.reload());
+    }
+    if node.config.tls.enabled {
+        let tls = Arc::clone(&node.tls);
+        node.reload.announce(move || tls.reload());
     }
     run(&node, shards, sockets, keeper)
 }
@@ -205,6 +222,7 @@ fn start_workers(
 ) -> Result<(Workers, Arc<Doors>), ServeError> {
     let (ends, doors) = mesh::mesh(node.config.workers)
         .map_err(|source| ServeError::System { what: "cannot make events", source })?;
+    let (mut entrance, mut exits) = start_handshakes(node, &doors)?;
     let processors = sys::allowed_processors();
     let pins = processors.len() >= shards.len();
     let (ready, all_ready) = mpsc::channel();
@@ -220,6 +238,8 @@ fn start_workers(
             doors: Arc::clone(&doors),
             listeners: listeners.take().unwrap_or_default(),
             datagram_sockets,
+            entrance: entrance.take(),
+            exit: exits.next(),
         };
         let placement = if pins { Placement::Fixed(processors[number]) } else { Placement::Unbound };
         workers.push(start_worker(seed, placement, ready.clone())?);
@@ -227,6 +247,20 @@ fn start_workers(
     drop(ready);
     all_ready.iter().collect::<Result<(), Refusal>>()?;
     Ok((workers, doors))
+}
+
+/// Starts the thread of handshakes, where connections are encrypted, and gives its ends.
+fn start_handshakes(
+    node: &Arc<Node>,
+    doors: &Arc<Doors>,
+) -> Result<(Option<Entrance>, std::vec::IntoIter<Exit>), ServeError> {
+    if !node.config.tls.enabled {
+        return Ok((None, Vec::new().into_iter()));
+    }
+    let (handshakes, entrance, exits) = Handshakes::new(node.config.workers)
+        .map_err(|source| ServeError::System { what: "cannot make events", source })?;
+    handshakes.start(Arc::clone(node), Arc::clone(doors))?;
+    Ok((Some(entrance), exits.into_iter()))
 }
 
 fn start_worker(
@@ -301,7 +335,8 @@ fn listen_as_user(config: &Config) -> Result<Sockets, ServeError> {
         return Ok(sockets);
     };
     drop_privileges(config)?;
-    let listener = Listener { socket: unix::listen(path, config)?, terms: Terms::default() };
+    let terms = Terms { encryption: Encryption::Off, ..Terms::default() };
+    let listener = Listener { socket: unix::listen(path, config)?, terms };
     Ok(Sockets { listeners: vec![listener], datagrams: udp::bind(config)? })
 }
 

@@ -110,6 +110,9 @@ fn write_memory(now: &Snapshot, lines: &mut Lines) {
     lines.line("log_watcher_skipped", now.watch.skipped);
     lines.line("log_watcher_sent", now.watch.sent);
     lines.line("log_watchers", now.watch.watchers);
+    if now.config.tls.enabled {
+        write_encryption(now, lines);
+    }
     lines.zeros(&["unexpected_napi_ids", "round_robin_fallback"]);
 }
 
@@ -151,6 +154,15 @@ fn write_records(now: &Snapshot, lines: &mut Lines) {
     }
 }
 
+fn write_encryption(now: &Snapshot, lines: &mut Lines) {
+    if now.config.tls.session_cache {
+        lines.line("ssl_new_sessions", now.tls.new_sessions);
+    }
+    lines.line("ssl_handshake_errors", now.tls.handshake_errors);
+    lines.line("ssl_proto_errors", now.tls.proto_errors);
+    lines.line("time_since_server_cert_refresh", now.tls.seconds_since_refresh);
+}
+
 /// What memcached has no name for.
 fn write_own(now: &Snapshot, lines: &mut Lines) {
     lines.line("ringcache_version", env!("CARGO_PKG_VERSION"));
@@ -169,6 +181,7 @@ fn write_own(now: &Snapshot, lines: &mut Lines) {
     ] {
         lines.line(name, count);
     }
+    lines.line("ringcache_tls_handshakes", now.tls.handshakes);
     lines.line("ringcache_slabs_used", now.records.slabs_used);
     lines.line("ringcache_slabs_cleaned", now.records.slabs_cleaned);
     lines.line("ringcache_records_moved", now.records.records_moved);

@@ -1,7 +1,9 @@
 //! `stats settings`: the command line as it holds.
 //!
-//! Parts that this server has no counterpart of (LRU queues, external storage, TLS, proxy) are shown as they were
+//! Parts that this server has no counterpart of (LRU queues, external storage, proxy) are shown as they were
 //! given, or at memcached's defaults, because monitoring looks for the names.
+
+use std::path::PathBuf;
 
 use super::{Lines, Snapshot, yes_no};
 use crate::config::Binding;
@@ -10,7 +12,8 @@ pub(super) fn write(now: &Snapshot, lines: &mut Lines) {
     write_addresses(now, lines);
     write_limits(now, lines);
     write_queues(now, lines);
-    write_storage_and_tls(now, lines);
+    write_storage(now, lines);
+    write_encryption(now, lines);
     for (name, value) in [("proxy_enabled", "no"), ("proxy_uring_enabled", "no"), ("num_napi_ids", "(null)")]
     {
         lines.line(name, value);
@@ -107,7 +110,7 @@ fn write_queues(now: &Snapshot, lines: &mut Lines) {
     tuned("drop_privileges", lines);
 }
 
-fn write_storage_and_tls(now: &Snapshot, lines: &mut Lines) {
+fn write_storage(now: &Snapshot, lines: &mut Lines) {
     for (name, value) in [
         ("ext_item_size", "512"),
         ("ext_item_age", "4294967295"),
@@ -120,18 +123,25 @@ fn write_storage_and_tls(now: &Snapshot, lines: &mut Lines) {
         ("ext_max_frag", "0.80"),
         ("slab_automove_freeratio", now.tuning.shown("slab_automove_freeratio")),
         ("ext_drop_unread", "no"),
-        ("ssl_enabled", "no"),
-        ("ssl_chain_cert", "(null)"),
-        ("ssl_key", "(null)"),
-        ("ssl_verify_mode", "0"),
-        ("ssl_keyformat", "1"),
-        ("ssl_ciphers", "NULL"),
-        ("ssl_ca_cert", "NULL"),
-        ("ssl_wbuf_size", "16384"),
-        ("ssl_session_cache", "no"),
-        ("ssl_kernel_tls", "no"),
-        ("ssl_min_version", "tlsv1.2"),
     ] {
         lines.line(name, value);
     }
+}
+
+fn write_encryption(now: &Snapshot, lines: &mut Lines) {
+    let tls = &now.config.tls;
+    let path = |path: &Option<PathBuf>, none: &str| {
+        path.as_ref().map_or_else(|| none.to_owned(), |path| path.display().to_string())
+    };
+    lines.line("ssl_enabled", yes_no(tls.enabled));
+    lines.line("ssl_chain_cert", path(&tls.chain, "(null)"));
+    lines.line("ssl_key", path(&tls.key, "(null)"));
+    lines.line("ssl_verify_mode", tls.verify.bits());
+    lines.line("ssl_keyformat", tls.key_format.number());
+    lines.line("ssl_ciphers", tls.ciphers.as_deref().unwrap_or("NULL"));
+    lines.line("ssl_ca_cert", path(&tls.authorities, "NULL"));
+    lines.line("ssl_wbuf_size", tls.send_bytes);
+    lines.line("ssl_session_cache", yes_no(tls.session_cache));
+    lines.line("ssl_kernel_tls", "no");
+    lines.line("ssl_min_version", tls.least_version_name());
 }

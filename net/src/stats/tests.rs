@@ -7,6 +7,7 @@ use ringcache_engine::ShardStats;
 use super::{Baseline, Counters, Lines, Snapshot, Sums, added, classes, general, settings};
 use crate::config::Config;
 use crate::observe::WatchCounts;
+use crate::server::tls::TlsCounts;
 
 /// Names of `stats` in a memcached 1.6.45 with default settings, in its order.
 const GENERAL: &str = "pid uptime time version libevent pointer_size rusage_user rusage_system max_connections \
@@ -58,6 +59,7 @@ fn snapshot(config: &Config) -> Snapshot<'_> {
         crawl_starts: 0,
         counts_prefixes: false,
         watch: WatchCounts::default(),
+        tls: TlsCounts::default(),
         unix_seconds: 1_800_000_000,
         uptime_seconds: 7,
         cpu_user: Duration::from_micros(1_000_002),

@@ -78,7 +78,8 @@ impl Acceptor {
             return Some(Admitted { socket, terms, worker: node.roster.assign() });
         }
         if node.config.maxconns_fast {
-            sys::send_now(socket.as_fd(), TOO_MANY);
+            // What does not fit is lost: the close says enough.
+            let _ = sys::send_now(socket.as_fd(), TOO_MANY);
             counters.rejected_connections.add(1);
         } else {
             self.held.push_back((socket, terms));

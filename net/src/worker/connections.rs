@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::sealing::Sealed;
 use crate::config::Terms;
 use crate::driver::Outgoing;
 use crate::limits::SPARE_OUTPUTS_MAX;
@@ -18,6 +19,8 @@ pub struct Connection {
     pub session: Session,
     /// Answers that the session has made and that are not being sent.
     pub output: Option<Box<Outgoing>>,
+    /// The keys of an encrypted connection.
+    pub sealed: Option<Box<Sealed>>,
     /// The send under way.
     pub flight: Option<u32>,
     /// Whether the kernel receives for it.
@@ -68,6 +71,7 @@ impl Connection {
             socket,
             session: Session::with_terms(terms),
             output: None,
+            sealed: None,
             flight: None,
             receiving: Receiving::Off,
             phase: Phase::Open,
@@ -79,9 +83,14 @@ impl Connection {
         }
     }
 
+    /// Something waits to be sent.
+    pub fn has_unsent(&self) -> bool {
+        self.output.is_some() || self.sealed.as_ref().is_some_and(|sealed| sealed.has_unsent())
+    }
+
     /// Every answer has been made and sent.
     pub fn is_drained(&self) -> bool {
-        self.flight.is_none() && self.output.is_none() && self.session.writes_waiting() == 0
+        self.flight.is_none() && !self.has_unsent() && self.session.writes_waiting() == 0
     }
 
     /// It is the peer's turn: nothing is being answered, sent or streamed.

@@ -15,9 +15,12 @@ impl Worker {
         for ticket in unsent.drain(..) {
             let Some(connection) = self.connections.find(ticket) else { continue };
             connection.listed_unsent = false;
-            if connection.flight.is_none()
-                && let Some(outgoing) = connection.output.take()
-            {
+            if connection.flight.is_some() {
+                continue;
+            }
+            if connection.sealed.is_some() {
+                self.send_sealed(ticket);
+            } else if let Some(outgoing) = connection.output.take() {
                 connection.flight = Some(self.driver.send(ticket, connection.socket.as_fd(), outgoing, true));
             }
         }
@@ -36,7 +39,9 @@ impl Worker {
     ) {
         let connection = self.connections.find(ticket).expect("a connection stays until its send has ended");
         connection.flight = None;
-        self.local.counters().bytes_written.add(result.unwrap_or(0) as u64);
+        if connection.sealed.is_none() {
+            self.local.counters().bytes_written.add(result.unwrap_or(0) as u64);
+        }
         let broken = !matches!(result, Ok(_) | Err(libc::EAGAIN | libc::EINTR));
         if broken || connection.phase == Phase::Closing {
             self.spare.put(outgoing);
@@ -55,7 +60,7 @@ impl Worker {
     /// Notes that a connection may have something to send.
     pub(super) fn list_unsent(&mut self, ticket: Ticket) {
         let Some(connection) = self.connections.find(ticket) else { return };
-        if connection.output.is_some() && !connection.listed_unsent {
+        if connection.has_unsent() && !connection.listed_unsent {
             connection.listed_unsent = true;
             self.unsent.push(ticket);
         }

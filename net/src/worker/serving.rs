@@ -20,9 +20,17 @@ use crate::session::{Progress, Session};
 impl Worker {
     /// Takes a new connection. It has been counted in the roster already.
     pub(super) fn open(&mut self, socket: OwnedFd, terms: Terms) {
+        if let Some(ticket) = self.enter(socket, terms) {
+            self.adjust_receiving(ticket);
+        }
+    }
+
+    /// Gives a new connection its place; none once the node stops.
+    pub(super) fn enter(&mut self, socket: OwnedFd, terms: Terms) -> Option<Ticket> {
         if self.stopping {
             self.local.node.roster.unassign(self.local.number);
-            return self.driver.close(socket);
+            self.driver.close(socket);
+            return None;
         }
         let ticket = self.connections.reserve();
         let (number, seconds) = (self.local.number, self.local.now.seconds.0);
@@ -32,7 +40,7 @@ impl Worker {
         self.local.counters().curr_connections.add(1);
         self.local.counters().total_connections.add(1);
         tracing::debug!(worker = number, connection = ticket.connection, "connection opened");
-        self.adjust_receiving(ticket);
+        Some(ticket)
     }
 
     /// Takes what was received for a connection.
@@ -63,6 +71,9 @@ impl Worker {
         let Some(connection) = self.connections.find(ticket).filter(|c| c.phase == Phase::Open) else {
             return;
         };
+        if connection.sealed.is_some() {
+            return self.feed_sealed(ticket, chunk);
+        }
         let bytes = self.driver.bytes(chunk);
         connection.presence.mark_active(self.local.now.seconds.0);
         connection.held_bytes += bytes.len();
@@ -119,7 +130,7 @@ impl Worker {
     }
 
     /// Draws the consequences of a call into a session.
-    fn settle(&mut self, ticket: Ticket, progress: Progress) {
+    pub(super) fn settle(&mut self, ticket: Ticket, progress: Progress) {
         let connection = self.connections.find(ticket).expect("its session was called just before");
         if let Some(outgoing) = connection.output.take_if(|outgoing| outgoing.output.is_empty()) {
             self.spare.put(outgoing);
@@ -154,7 +165,7 @@ impl Worker {
 
     /// Receives exactly while the session takes input. A session that holds it back is given some more, because
     /// stopping costs two requests and most holds are short.
-    fn adjust_receiving(&mut self, ticket: Ticket) {
+    pub(super) fn adjust_receiving(&mut self, ticket: Ticket) {
         let Some(connection) = self.connections.find(ticket) else { return };
         let is_wanted =
             connection.phase == Phase::Open && !(connection.holds && connection.held_bytes >= HELD_BYTES_MAX);
@@ -201,7 +212,10 @@ impl Worker {
         if !connection.is_quiet() {
             return self.adjust_receiving(ticket);
         }
-        let connection = self.connections.remove(ticket).expect("found above");
+        let mut connection = self.connections.remove(ticket).expect("found above");
+        if let Some(sealed) = &mut connection.sealed {
+            sealed.say_goodbye(&connection.socket);
+        }
         self.local.node.roster.leave(self.local.number, ticket.connection);
         self.local.counters().curr_connections.sub(1);
         tracing::debug!(worker = self.local.number, connection = ticket.connection, "connection closed");

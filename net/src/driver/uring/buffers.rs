@@ -161,6 +161,18 @@ impl<const BYTES: usize> ReceiveBuffers<BYTES> {
         }
     }
 
+    pub fn bytes_mut(&mut self, chunk: &Chunk) -> &mut [u8] {
+        assert!((chunk.at + chunk.bytes) as usize <= RECEIVE_BUFFER_BYTES, "checked when it was received");
+        // SAFETY: as in `bytes`. No other slice of it lives, because this one borrows all buffers mutably, and the kernel
+        // writes only behind what it has told (1).
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.start(chunk.buffer).add(chunk.at as usize),
+                chunk.bytes as usize,
+            )
+        }
+    }
+
     pub fn release(&mut self, chunk: Chunk) {
         let loan = &mut self.loans[usize::from(chunk.buffer)];
         loan.chunks -= 1;

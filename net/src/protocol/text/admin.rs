@@ -127,6 +127,14 @@ pub fn cache_memlimit(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flo
     x.answer_unless(silent, line, command.line_bytes)
 }
 
+/// `refresh_certs`: reads the certificates again, for the connections from now on.
+pub fn refresh_certs(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    match x.reach.node.tls.load() {
+        Ok(()) => x.answer(OK, command.line_bytes),
+        Err(error) => x.answer(format!("{error}\r\n").as_bytes(), command.line_bytes),
+    }
+}
+
 /// `shutdown [graceful]`: the workers drain and stop; a graceful one leaves the memory file to the next start.
 pub fn shutdown(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     if !x.reach.node.config.shutdown_enabled {
