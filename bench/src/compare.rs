@@ -18,6 +18,7 @@ pub mod row;
 mod scaling;
 pub mod setup;
 mod storm;
+mod tls;
 
 use std::path::{Path, PathBuf};
 
@@ -106,6 +107,7 @@ const FAMILIES: &[&[Row]] = &[
     memory::ROWS,
     misses::ROWS,
     storm::ROWS,
+    tls::ROWS,
     scaling::ROWS,
 ];
 

@@ -1,7 +1,10 @@
 //! One load thread: its ring, its connections and what is open on them.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
 
 use crate::encoder::Encoder;
 use crate::error::BenchError;
@@ -12,6 +15,7 @@ use crate::ring::{Peer, Ring, Wait};
 use crate::schedule::Schedule;
 use crate::tally::{Connection, Pending, Tally};
 use crate::target::Target;
+use crate::tls::Veil;
 use crate::values::Sizes;
 
 /// What decides when the next request is sent.
@@ -78,6 +82,10 @@ struct Load {
     /// Requests sent and not answered.
     open: usize,
     failure: Option<BenchError>,
+    /// One for each connection where they are encrypted; else none.
+    veils: Vec<Veil>,
+    /// Requests that are not encrypted yet.
+    plain: Vec<u8>,
 }
 
 impl Driver {
@@ -89,10 +97,19 @@ impl Driver {
         syntax: Syntax,
         reading: &Reading,
         encoder: Encoder,
+        tls: Option<&Arc<ClientConfig>>,
     ) -> Result<Driver, BenchError> {
         let mut ring = Ring::new(connections).map_err(BenchError::machine("cannot set up io_uring"))?;
+        let mut veils = Vec::new();
         for _ in 0..connections {
-            ring.add(target.connect()?).map_err(BenchError::machine("cannot receive"))?;
+            let mut socket = target.connect()?;
+            if let Some(config) = tls {
+                let shaken = Veil::shake(socket, config);
+                let (back, veil) = shaken.map_err(|source| BenchError::Died { source: Some(source) })?;
+                socket = back;
+                veils.push(veil);
+            }
+            ring.add(socket).map_err(BenchError::machine("cannot receive"))?;
         }
         let verified = match reading {
             Reading::Verified(sizes) => Some(sizes.clone()),
@@ -109,6 +126,8 @@ impl Driver {
             left: 0,
             open: 0,
             failure: None,
+            veils,
+            plain: Vec::new(),
         };
         Ok(Driver { polls: false, progress: Progress::hidden(), ring, load })
     }
@@ -163,7 +182,10 @@ impl Driver {
     fn prime(&mut self) {
         let now_ns = self.load.now_ns();
         for number in 0..self.load.connections.len() {
-            self.ring.output(number, |output| self.load.fill(number, now_ns, output));
+            let load = &mut self.load;
+            self.ring.output(number, |output| {
+                load.write(number, output, |l, plain| l.fill(number, now_ns, plain))
+            });
         }
     }
 
@@ -178,7 +200,10 @@ impl Driver {
             let number = free.expect("not every connection is full");
             let Some(due_ns) = schedule.take(now_ns) else { return };
             *turn_of = (number + 1) % connections;
-            self.ring.output(number, |output| self.load.send(number, due_ns, output));
+            let load = &mut self.load;
+            self.ring.output(number, |output| {
+                load.write(number, output, |l, plain| l.send(number, due_ns, plain))
+            });
         }
     }
 
@@ -261,8 +286,27 @@ impl Load {
     }
 }
 
-impl Peer for Load {
-    fn handle_bytes(&mut self, number: usize, bytes: &[u8], output: &mut Vec<u8>) {
+impl Load {
+    /// Lets `encode` append requests to `output`; encrypted where the connection is.
+    fn write(&mut self, number: usize, output: &mut Vec<u8>, encode: impl FnOnce(&mut Load, &mut Vec<u8>)) {
+        if self.veils.is_empty() {
+            return encode(self, output);
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        encode(self, &mut plain);
+        if let Err(source) = self.veils[number].seal(&plain, output) {
+            self.fail(source);
+        }
+        plain.clear();
+        self.plain = plain;
+    }
+
+    fn fail(&mut self, source: io::Error) {
+        self.failure.get_or_insert(BenchError::Died { source: Some(source) });
+        self.left = 0;
+    }
+
+    fn take_replies(&mut self, number: usize, bytes: &[u8], output: &mut Vec<u8>) {
         let now_ns = self.now_ns();
         let before = self.tally.figures.requests;
         let connection = &mut self.connections[number];
@@ -278,6 +322,23 @@ impl Peer for Load {
         } else if self.refill {
             self.fill(number, now_ns, output);
         }
+    }
+}
+
+impl Peer for Load {
+    fn handle_bytes(&mut self, number: usize, bytes: &[u8], output: &mut Vec<u8>) {
+        if self.veils.is_empty() {
+            return self.take_replies(number, bytes, output);
+        }
+        let mut veils = std::mem::take(&mut self.veils);
+        let opened = veils[number].open(bytes);
+        let mut plain = std::mem::take(&mut self.plain);
+        let sealed = opened.map(|bytes| self.take_replies(number, bytes, &mut plain));
+        if let Err(source) = sealed.and_then(|()| veils[number].seal(&plain, output)) {
+            self.fail(source);
+        }
+        plain.clear();
+        (self.plain, self.veils) = (plain, veils);
     }
 
     fn handle_close(&mut self, _number: usize, source: Option<io::Error>) {

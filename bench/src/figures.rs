@@ -91,6 +91,8 @@ pub struct Measured {
     pub server: Option<CpuTime>,
     /// What this process used meanwhile.
     pub client: CpuTime,
+    /// TLS handshakes per second that were made beside the load.
+    pub handshakes: f64,
 }
 
 impl Measured {
@@ -135,6 +137,9 @@ impl Measured {
             format!("misses        {}", figures.misses),
             format!("errors        {}", figures.errors),
         ];
+        if self.handshakes > 0.0 {
+            lines.push(format!("handshakes    {:.0}/s", self.handshakes));
+        }
         if !figures.first_error.is_empty() {
             lines.push(format!("first error   {}", figures.first_error));
         }

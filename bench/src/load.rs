@@ -5,12 +5,14 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustls::ClientConfig;
 
 use crate::compare::row::{Curve, Plot};
 use crate::driver::{Driver, Pace, Reading, Until};
 use crate::encoder::Encoder;
 use crate::error::BenchError;
 use crate::figures::{Figures, Measured};
+use crate::flood::Flood;
 use crate::hits::requests::Replay;
 use crate::keys::Distribution;
 use crate::mix::{Mix, Operation};
@@ -21,6 +23,7 @@ use crate::reply::Syntax;
 use crate::report;
 use crate::schedule::Schedule;
 use crate::target::Target;
+use crate::tls::client_config;
 use crate::values::{Sizes, VERIFIED_BYTES_MIN, ValueBytes};
 use crate::workload::{Protocol, Workload};
 
@@ -85,6 +88,12 @@ pub struct LoadArgs {
     /// The server's process, to report its CPU time per request
     #[arg(long)]
     pid: Option<u32>,
+    /// Encrypt every connection: TLS 1.3 with AES-256-GCM, whatever certificate the server has
+    #[arg(long)]
+    tls: bool,
+    /// Full handshakes per second beside the load, each on a connection of its own
+    #[arg(long, default_value_t = 0, requires = "tls")]
+    handshakes: u32,
     /// Leave out the storing of the keys before the run
     #[arg(long)]
     no_preload: bool,
@@ -117,6 +126,10 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Never sleep: what waking the client costs is then no part of the latency.
     pub polls: bool,
+    /// What encrypted connections begin with.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Full handshakes per second beside the load.
+    pub handshakes: u32,
 }
 
 /// Runs the command.
@@ -155,6 +168,8 @@ impl Default for Plan {
             length: Duration::from_secs(3),
             rate: None,
             polls: false,
+            tls: None,
+            handshakes: 0,
         }
     }
 }
@@ -176,6 +191,8 @@ impl Plan {
             length: length(args.seconds)?,
             rate: args.rate,
             polls: args.poll,
+            tls: args.tls.then(client_config),
+            handshakes: args.handshakes,
         };
         plan.check()?;
         Ok(plan)
@@ -261,7 +278,8 @@ pub fn preload(target: &Target, plan: &Plan) -> Result<(), BenchError> {
     // Large values are sent one by one: what is open at once stays about a mebibyte.
     let depth = ((1 << 20) / plan.workload.sizes.largest().max(1)).clamp(1, 64);
     let encoder = Encoder::in_order(&plan.workload);
-    let mut driver = Driver::connect(target, 1, depth, plan.syntax(), &Reading::Parsed, encoder)?;
+    let mut driver =
+        Driver::connect(target, 1, depth, plan.syntax(), &Reading::Parsed, encoder, plan.tls.as_ref())?;
     let keys = plan.workload.preloads();
     driver.progress = Progress::start("storing the keys");
     let figures = driver.run(Pace::Closed, Until::Requests(keys))?;
@@ -276,6 +294,7 @@ pub fn preload(target: &Target, plan: &Plan) -> Result<(), BenchError> {
 pub fn measure(target: &Target, plan: &Plan, server: Option<u32>) -> Result<Measured, BenchError> {
     // Every thread passes every barrier, also after a failure, so that none waits for ever.
     let barrier = Barrier::new(plan.threads + 1);
+    let mut flood = Flood::start(target, plan)?;
     let progress = Progress::start("measuring");
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..plan.threads)
@@ -296,12 +315,14 @@ pub fn measure(target: &Target, plan: &Plan, server: Option<u32>) -> Result<Meas
             .collect();
         barrier.wait();
         let before = server.map(CpuTime::of).transpose();
+        flood.mark();
         let start = Instant::now();
         barrier.wait();
         barrier.wait();
         let seconds = start.elapsed().as_secs_f64();
         let after = server.map(CpuTime::of).transpose();
         progress.finish();
+        let handshakes = flood.end(seconds)?;
         let (mut figures, mut client) = (Figures::new(), CpuTime::default());
         for thread in threads {
             let (counted, used) = thread.join().expect("a load thread returns its failures")?;
@@ -309,7 +330,7 @@ pub fn measure(target: &Target, plan: &Plan, server: Option<u32>) -> Result<Meas
             client.add(&used);
         }
         let server = before?.zip(after?).map(|(before, after)| after.since(&before));
-        Ok(Measured { figures, seconds, server, client })
+        Ok(Measured { figures, seconds, server, client, handshakes })
     })
 }
 
@@ -322,7 +343,15 @@ fn prepare(target: &Target, plan: &Plan, thread: usize) -> Result<Driver, BenchE
     }
     let encoder = Encoder::new(&plan.workload, thread, plan.threads);
     let connections = plan.connections_of(thread);
-    let mut driver = Driver::connect(target, connections, plan.depth, plan.syntax(), &plan.reading, encoder)?;
+    let mut driver = Driver::connect(
+        target,
+        connections,
+        plan.depth,
+        plan.syntax(),
+        &plan.reading,
+        encoder,
+        plan.tls.as_ref(),
+    )?;
     driver.polls = plan.polls;
     let warm_up = WARM_UP.min(plan.length);
     driver.run(plan.pace(thread, warm_up), Until::Elapsed(warm_up))?;

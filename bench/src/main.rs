@@ -15,6 +15,7 @@ mod encoder;
 mod error;
 mod figures;
 mod fill;
+mod flood;
 mod floor;
 mod frames;
 mod hits;
@@ -36,6 +37,7 @@ mod servers;
 mod sizes;
 mod tally;
 mod target;
+mod tls;
 mod values;
 mod workload;
 

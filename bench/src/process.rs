@@ -132,6 +132,11 @@ pub fn pin_thread(cpus: &[usize]) -> Result<(), BenchError> {
     })
 }
 
+/// Lets every other thread of its CPU go before the calling one.
+pub fn give_way() -> Result<(), BenchError> {
+    rustix::process::nice(19).map(drop).map_err(BenchError::machine("cannot lower the priority"))
+}
+
 /// Lets timers of the calling thread fire on time, so that an open loop sends when it is due.
 pub fn sharpen_timers() -> Result<(), BenchError> {
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1))

@@ -76,6 +76,8 @@ pub struct Launch {
     pub value_bytes: usize,
     /// More arguments for ringcached.
     pub ringcached_arguments: Vec<String>,
+    /// More arguments for ringcached and memcached.
+    pub server_arguments: Vec<String>,
 }
 
 impl Site {
@@ -118,6 +120,7 @@ impl Setup {
             cpus: vec![self.server_cpu],
             value_bytes: 100,
             ringcached_arguments: Vec::new(),
+            server_arguments: Vec::new(),
         }
     }
 
@@ -164,6 +167,9 @@ impl Launch {
         if speaks_memcached && *value_bytes > LARGE_BYTES_MIN {
             // memcached wants a multiple of its slab chunks of half a mebibyte.
             arguments.extend(["-I".to_string(), format!("{}m", value_bytes.div_ceil(1 << 20) + 1)]);
+        }
+        if speaks_memcached {
+            arguments.extend(self.server_arguments.iter().cloned());
         }
         match program {
             Program::Ringcached => arguments.extend(self.ringcached_arguments.iter().cloned()),
