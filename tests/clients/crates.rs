@@ -1,8 +1,10 @@
 //! Clients that are Rust crates.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_memcached::{AsciiProtocol, MetaProtocol};
+use memcache::exp::{Memcache, Ttl};
 
 use crate::server::{Address, Server, Transport};
 use crate::{PASSWORD, USER, users};
@@ -91,6 +93,40 @@ fn use_crate_memcache(server: &str, protocol: &str) {
     assert!(!client.delete("text").expect("a reply"));
     assert!(client.version().expect("a reply")[0].1.starts_with("1.6."));
     assert_eq!(client.stats().expect("a reply").len(), 1);
+}
+
+#[test]
+fn crate_memcache_works_in_meta() {
+    let server = Server::ringcached(&["-t", "2"]);
+    let cache = Memcache::connect([format!("127.0.0.1:{}", server.port())]).expect("it connects");
+    let ttl = Ttl::secs(600);
+    cache.set("text", "hello", ttl).expect("it is stored");
+    assert_eq!(cache.get::<String>("text").expect("a reply"), Some("hello".to_owned()));
+    assert_eq!(cache.get::<String>("none").expect("a reply"), None);
+    assert!(!cache.add("text", "other", ttl).expect("a reply"));
+    assert!(!cache.replace("none", "other", ttl).expect("a reply"));
+    cache.append("text", b", world", ttl).expect("it is appended");
+    assert_eq!(cache.take::<String>("text").expect("a reply"), Some("hello, world".to_owned()));
+    assert_eq!(cache.get::<String>("text").expect("a reply"), None);
+    assert_eq!(cache.incr("count", 5, ttl).expect("a number"), 5);
+    assert_eq!(cache.incr("count", 5, ttl).expect("a number"), 10);
+    let added = cache.update("sum", ttl, |current: Option<u64>| current.unwrap_or(0) + 7);
+    assert_eq!(added.expect("nobody else writes it"), 7);
+    let pairs: Vec<(String, String)> =
+        (0..100).map(|number| (format!("key{number}"), "x".to_owned())).collect();
+    cache.set_many(pairs.clone(), ttl).expect("they are stored");
+    let keys = pairs.iter().map(|(key, _)| key.as_str());
+    assert_eq!(cache.get_many::<String, _>(keys).expect("a reply").len(), pairs.len());
+    // A miss gives the lease, what is fresh is not made again, what is stale is made once.
+    let made = |text: &str| cache.fetch("made", ttl, || Ok::<_, std::io::Error>(text.to_owned()));
+    assert_eq!(made("first").expect("it is made"), "first");
+    assert_eq!(made("second").expect("it is found"), "first");
+    cache.invalidate("made", Duration::from_secs(60)).expect("it is marked");
+    assert_eq!(made("third").expect("the lease is ours"), "third");
+    // A key that has to travel in base64.
+    cache.set("a key", "value", ttl).expect("it is stored");
+    assert_eq!(cache.get::<String>("a key").expect("a reply"), Some("value".to_owned()));
+    assert!(cache.inspect("made").expect("a reply").is_some());
 }
 
 #[test]
