@@ -8,6 +8,10 @@
 #[path = "../e2e/server.rs"]
 mod server;
 
+/// Certificates made for a test.
+#[path = "../e2e/certificates.rs"]
+#[allow(dead_code, reason = "each test binary that includes this file uses its own part of it")]
+mod certificates;
 /// Rust crates.
 mod crates;
 /// Clients in other languages, each with a script that uses it.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::certificates::Authority;
 use crate::server::{Directory, Server, run, skip};
 use crate::{PASSWORD, USER, peers, script, users};
 
@@ -15,13 +16,15 @@ enum Login {
     Sasl,
     /// `-Y`: a first set, text protocol.
     File,
+    /// `-Z`: TLS. The client trusts the authority that RINGCACHE_TEST_CA names, and expects `localhost`.
+    Tls,
 }
 
-use Login::{File, Nothing, Sasl};
+use Login::{File, Nothing, Sasl, Tls};
 
 #[test]
 fn pymemcache() {
-    python("pymemcache", &[("text", Nothing)]);
+    python("pymemcache", &[("text", Nothing), ("text", Tls)]);
 }
 
 #[test]
@@ -36,7 +39,7 @@ fn python_memcached() {
 
 #[test]
 fn python_binary_memcached() {
-    python("bmemcached", &[("binary", Nothing), ("binary", Sasl)]);
+    python("bmemcached", &[("binary", Nothing), ("binary", Sasl), ("binary", Tls)]);
 }
 
 #[test]
@@ -51,12 +54,12 @@ fn django() {
 
 #[test]
 fn aiomcache() {
-    python("aiomcache", &[("text", Nothing)]);
+    python("aiomcache", &[("text", Nothing), ("text", Tls)]);
 }
 
 #[test]
 fn emcache() {
-    python("emcache", &[("text", Nothing), ("text", File)]);
+    python("emcache", &[("text", Nothing), ("text", File), ("text", Tls)]);
 }
 
 #[test]
@@ -97,7 +100,8 @@ fn php_memcache() {
 #[test]
 fn ruby_dalli() {
     let probe = ["-e", "require 'dalli'"];
-    run_script("ruby", &probe, "ruby/dalli_client.rb", &[("binary", Nothing), ("binary", Sasl)]);
+    let runs = [("binary", Nothing), ("binary", Sasl), ("binary", Tls)];
+    run_script("ruby", &probe, "ruby/dalli_client.rb", &runs);
 }
 
 #[test]
@@ -199,17 +203,20 @@ fn run_script(interpreter: &str, probe: &[&str], file: &str, runs: &[(&str, Logi
 /// Runs a client once for each protocol and login, each time against a server of its own.
 fn run_client(name: &str, command: impl Fn() -> Command, runs: &[(&str, Login)]) {
     for &(protocol, login) in runs {
-        let (_directory, file) = users();
+        let ((_directory, file), authority) = (users(), Authority::new());
         let path = file.to_str().expect("a temporary path is text");
         let server = match login {
             Nothing => Server::ringcached(&["-t", "2"]),
             Sasl => Server::ringcached_with_file("MEMCACHED_SASL_PWDB", &file, &["-S", "-t", "2"]),
             File => Server::ringcached(&["-Y", path, "-t", "2"]),
+            Tls => authority.server("", &["-t", "2"]),
         };
         let mut command = command();
         command.args([&server.port().to_string(), protocol]).env("SASL_PATH", sasl_mechanisms());
-        if !matches!(login, Nothing) {
-            command.args([USER, PASSWORD]);
+        match login {
+            Nothing => {}
+            Sasl | File => _ = command.args([USER, PASSWORD]),
+            Tls => _ = command.env("RINGCACHE_TEST_CA", authority.path("ca.pem")),
         }
         let output = run(&mut command);
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

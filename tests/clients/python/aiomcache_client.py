@@ -1,6 +1,11 @@
-"""Uses aiomcache against the server on the port given, and prints ok."""
+"""Uses aiomcache against the server on the port given, and prints ok.
+
+RINGCACHE_TEST_CA names the certificate to trust where the server speaks TLS.
+"""
 
 import asyncio
+import os
+import ssl
 import sys
 
 import aiomcache
@@ -34,7 +39,11 @@ async def use(client):
 
 
 async def run():
-    client = aiomcache.Client("127.0.0.1", int(sys.argv[1]), pool_size=4)
+    authority = os.environ.get("RINGCACHE_TEST_CA")
+    host, arguments = "127.0.0.1", {}
+    if authority:
+        host, arguments = "localhost", {"ssl": ssl.create_default_context(cafile=authority)}
+    client = aiomcache.Client(host, int(sys.argv[1]), pool_size=4, conn_args=arguments)
     await use(client)
     await client.close()
     print("ok")

@@ -1,15 +1,19 @@
 """Uses python-binary-memcached against the server on the port given, and prints ok.
 
 Arguments: port, `binary`, and a user with a password where the server wants to know who one is: a wrong one is tried
-first.
+first. RINGCACHE_TEST_CA names the certificate to trust where the server speaks TLS.
 """
 
+import os
+import ssl
 import sys
 
 import bmemcached
 from bmemcached.exceptions import AuthenticationNotSupported, InvalidCredentials, MemcachedException
 
-address = f"127.0.0.1:{sys.argv[1]}"
+authority = os.environ.get("RINGCACHE_TEST_CA")
+tls = ssl.create_default_context(cafile=authority) if authority else None
+address = f"{'localhost' if tls else '127.0.0.1'}:{sys.argv[1]}"
 user, password = (sys.argv[3:] + [None, None])[:2]
 
 
@@ -89,7 +93,7 @@ def wrong_password():
 
 if user:
     wrong_password()
-client = bmemcached.Client((address,), user, password)
+client = bmemcached.Client((address,), user, password, tls_context=tls)
 for part in (storage, kinds, compressed, swap, many, counting, node):
     part(client)
 client.disconnect_all()

@@ -51,7 +51,7 @@ async def use(client):
 
 
 async def run():
-    address = emcache.MemcachedHostAddress("127.0.0.1", int(port))
+    address = emcache.MemcachedHostAddress("localhost" if authority else "127.0.0.1", int(port))
     options = {"timeout": 10, "max_connections": 2}
     if user:
         options |= {"username": user, "password": password}

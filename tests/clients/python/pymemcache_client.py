@@ -1,12 +1,20 @@
-"""Uses pymemcache against the server on the port given, and prints ok."""
+"""Uses pymemcache against the server on the port given, and prints ok.
 
+RINGCACHE_TEST_CA names the certificate to trust where the server speaks TLS.
+"""
+
+import os
+import ssl
 import sys
 
 from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheClientError, MemcacheServerError
 
-address = ("127.0.0.1", int(sys.argv[1]))
+authority = os.environ.get("RINGCACHE_TEST_CA")
+tls = ssl.create_default_context(cafile=authority) if authority else None
+address = ("localhost" if tls else "127.0.0.1", int(sys.argv[1]))
+options = {"timeout": 10, "tls_context": tls}
 
 
 def storage(client):
@@ -92,16 +100,16 @@ def expect(error, action):
 
 
 steps = [storage, silent, many, uniques, counters, limits]
-for make in (lambda: Client(address, timeout=10), lambda: PooledClient(address, timeout=10)):
+for make in (lambda: Client(address, **options), lambda: PooledClient(address, **options)):
     client = make()
     for step in steps:
         step(client)
     client.flush_all(noreply=False)
     client.close()
-administration_client = Client(address, timeout=10)
+administration_client = Client(address, **options)
 limits(administration_client)
 administration(administration_client)
-hashed = HashClient([address], timeout=10)
+hashed = HashClient([address], **options)
 assert hashed.set("key", "value", noreply=False) and hashed.get("key") == b"value"
 assert hashed.get_many(["key", "none"]) == {"key": b"value"}
 administration_client.quit()

@@ -1,10 +1,12 @@
 # Uses Dalli (binary protocol) against the server on the port given, and prints ok.
 #
 # Arguments: port, `binary`, and a user with a password where the server wants to know who one is.
+# RINGCACHE_TEST_CA names the certificate to trust where it speaks TLS.
 
 require "dalli"
 
 PORT, _, USER, PASSWORD = ARGV
+AUTHORITY = ENV["RINGCACHE_TEST_CA"]
 Dalli.logger.level = Logger::FATAL
 
 def expect(holds, what)
@@ -14,7 +16,9 @@ end
 def connect(password)
   options = { socket_timeout: 10, down_retry_delay: 0 }
   options.merge!(username: USER, password: password) if USER
-  Dalli::Client.new("127.0.0.1:#{PORT}", options)
+  return Dalli::Client.new("127.0.0.1:#{PORT}", options) unless AUTHORITY
+  options[:ssl_context] = OpenSSL::SSL::SSLContext.new.tap { |tls| tls.set_params(ca_file: AUTHORITY) }
+  Dalli::Client.new("localhost:#{PORT}", options)
 end
 
 def storage(client)
@@ -79,6 +83,9 @@ if USER
   end
 end
 client = connect(PASSWORD)
-[:storage, :many, :uniques, :counters, :node].each { |part| send(part, client) }
+parts = [:storage, :many, :uniques, :counters, :node]
+# Over TLS this version fails in get_multi by itself: it asks the socket for what only plain sockets have.
+parts.delete(:many) if AUTHORITY
+parts.each { |part| send(part, client) }
 client.close
 puts "ok"
