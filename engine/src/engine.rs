@@ -179,7 +179,7 @@ impl Engine {
         if bytes < least || bytes > self.shared.arena.bytes() {
             return false;
         }
-        self.shared.pool.set_limit(bytes);
+        self.shared.pool.set_limit(&self.shared.arena, bytes);
         true
     }
 }

@@ -3,16 +3,18 @@
 //! The mapping is many times larger than `-m`, because address space is free and contiguous runs must always be
 //! found; what `-m` limits is the bytes in use. Memory that was retired and waits for readers no longer counts as
 //! used: its successor may be written before the readers have passed, so for the length of a turn a little more
-//! than `-m` can be resident. When the wait is over, what exceeds the limit is given back to the kernel.
+//! than `-m` can be resident. When the wait is over, what exceeds the limit is given back to the kernel; what does
+//! not stays warm, because the kernel takes longer to give a page again than a record takes to fill it.
 //!
 //! ```text
-//! slab  cold --take--> used --retire--> waiting --passed--> warm --take--> used
-//!        ^                                  |                 |
-//!        +---------- given back ------------+-----------------+
+//! slab, run  cold --take--> used --retire--> waiting --passed--> warm --take--> used
+//!             ^                                                    |
+//!             +----------------------- given back -----------------+
 //! ```
 //!
 //! One lock, taken once per slab (64 KiB to 1 MiB of records), run or index table; never per request.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -21,6 +23,9 @@ use crate::memory::{Arena, PAGE_BYTES, Vacant};
 
 /// Classes of runs: powers of two of slabs, up to the largest item.
 pub(crate) const RUN_CLASSES: usize = 24;
+
+/// Warm runs that are kept at most; the one that was freed first goes back.
+const WARM_RUNS_MAX: usize = 64;
 
 /// Number of a slab in the mapping. Slab 0 is never handed out, so that no location is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +38,25 @@ pub(crate) struct FreeSpace {
     pub(crate) warm: Vec<u32>,
     /// Free, nothing resident.
     pub(crate) cold: Vec<u32>,
-    /// Runs by class; nothing resident.
+    /// Runs by class, those that are not warm.
     pub(crate) runs: [Vec<u32>; RUN_CLASSES],
     /// Slabs that were never used: the ends of the mapping that are left.
     pub(crate) fresh: Vec<Range<u32>>,
 }
 
+/// A free run of which the first bytes, whole pages, are resident.
+#[derive(Clone, Copy)]
+struct WarmRun {
+    number: u32,
+    class: usize,
+    resident: u64,
+}
+
 /// The lists, under the lock.
 struct Lists {
     free: FreeSpace,
+    /// In the order in which they were freed.
+    warm_runs: VecDeque<WarmRun>,
     /// Bytes resident: used, waiting and warm.
     resident: u64,
 }
@@ -66,13 +81,15 @@ impl Pool {
             limit: AtomicU64::new(limit),
             used: AtomicU64::new(used),
             demand: AtomicU64::new(0),
-            lists: Mutex::new(Lists { free, resident }),
+            lists: Mutex::new(Lists { free, warm_runs: VecDeque::new(), resident }),
         }
     }
 
-    /// What nobody has at this moment.
-    pub(crate) fn free_space(&self) -> FreeSpace {
-        self.lists().free.clone()
+    /// What nobody has at this moment. No run stays warm.
+    pub(crate) fn free_space(&self, arena: &Arena) -> FreeSpace {
+        let mut lists = self.lists();
+        while self.cool_run(&mut lists, arena) {}
+        lists.free.clone()
     }
 
     fn lists(&self) -> MutexGuard<'_, Lists> {
@@ -83,8 +100,9 @@ impl Pool {
         self.limit.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_limit(&self, bytes: u64) {
+    pub(crate) fn set_limit(&self, arena: &Arena, bytes: u64) {
         self.limit.store(bytes, Ordering::Relaxed);
+        self.trim(&mut self.lists(), arena, 0);
     }
 
     /// Bytes in use by slabs, runs and index tables.
@@ -175,20 +193,24 @@ impl Pool {
             return None;
         }
         let mut lists = self.lists();
-        let class = self.run_class(bytes);
-        let number = lists.free.runs[class].pop().or_else(|| lists.free.take_fresh(1 << class));
-        let Some(number) = number else {
+        let Some(run) = lists.take_run(self.run_class(bytes)) else {
             self.refund(pages);
             return None;
         };
-        self.trim(&mut lists, arena, pages);
-        if !arena.commit(self.offset(number), pages) {
-            lists.free.runs[class].push(number);
+        let start = self.offset(run.number);
+        if run.resident > pages {
+            self.decommit(arena, start + pages, run.resident - pages);
+        }
+        lists.resident -= run.resident - run.resident.min(pages);
+        let more = pages.saturating_sub(run.resident);
+        self.trim(&mut lists, arena, more);
+        if !arena.commit(start, pages) {
+            lists.warm_runs.push_back(WarmRun { resident: run.resident.min(pages), ..run });
             self.refund(pages);
             return None;
         }
-        lists.resident += pages;
-        Some(SlabNumber(number))
+        lists.resident += more;
+        Some(SlabNumber(run.number))
     }
 
     /// The run's record is dead.
@@ -196,14 +218,15 @@ impl Pool {
         self.refund(bytes.next_multiple_of(PAGE_BYTES));
     }
 
-    /// No reader is in the run any more: its pages go back to the kernel.
+    /// No reader is in the run any more.
     pub(crate) fn recycle_run(&self, arena: &Arena, number: SlabNumber, bytes: u64) {
-        let pages = bytes.next_multiple_of(PAGE_BYTES);
-        self.decommit(arena, number, pages);
+        let (class, resident) = (self.run_class(bytes), bytes.next_multiple_of(PAGE_BYTES));
         let mut lists = self.lists();
-        lists.resident -= pages;
-        let class = self.run_class(bytes);
-        lists.free.runs[class].push(number.0);
+        lists.warm_runs.push_back(WarmRun { number: number.0, class, resident });
+        if lists.warm_runs.len() > WARM_RUNS_MAX {
+            self.cool_run(&mut lists, arena);
+        }
+        self.trim(&mut lists, arena, 0);
     }
 
     /// Takes memory for an index table, which has a mapping of its own.
@@ -228,19 +251,33 @@ impl Pool {
         self.lists().resident -= bytes;
     }
 
-    /// Gives warm slabs back to the kernel while more than the limit would be resident with `more` bytes.
+    /// Gives what is warm back to the kernel while more than the limit would be resident with `more` bytes: runs first,
+    /// of which one call gives back most.
     fn trim(&self, lists: &mut Lists, arena: &Arena, more: u64) {
         while lists.resident + more > self.limit() {
+            if self.cool_run(lists, arena) {
+                continue;
+            }
             let Some(number) = lists.free.warm.pop() else { return };
-            self.decommit(arena, SlabNumber(number), self.slab_bytes);
+            self.decommit(arena, self.offset(number), self.slab_bytes);
             lists.resident -= self.slab_bytes;
             lists.free.cold.push(number);
         }
     }
 
-    /// The slab is on its way between two lists: it has no owner, and it was recycled, so no reader is in it.
-    fn decommit(&self, arena: &Arena, number: SlabNumber, bytes: u64) {
-        arena.decommit(Vacant { offset: self.offset(number.0), bytes });
+    /// Gives the pages of the warm run back that was freed first. False when there is none.
+    fn cool_run(&self, lists: &mut Lists, arena: &Arena) -> bool {
+        let Some(run) = lists.warm_runs.pop_front() else { return false };
+        self.decommit(arena, self.offset(run.number), run.resident);
+        lists.resident -= run.resident;
+        lists.free.runs[run.class].push(run.number);
+        true
+    }
+
+    /// The bytes are on their way between two lists, or between a list and their next owner: they have no owner, and
+    /// they were recycled, so no reader is in them.
+    fn decommit(&self, arena: &Arena, offset: u64, bytes: u64) {
+        arena.decommit(Vacant { offset, bytes });
     }
 
     fn offset(&self, number: u32) -> u64 {
@@ -255,6 +292,17 @@ impl Pool {
 /// The class of a run of `bytes`: it takes two to the power of that many slabs of address space.
 pub(crate) fn run_class(bytes: u64, slab_bytes: u64) -> usize {
     bytes.div_ceil(slab_bytes).next_power_of_two().trailing_zeros() as usize
+}
+
+impl Lists {
+    /// A run of a class: the warm one that was freed last, else one of which nothing is resident.
+    fn take_run(&mut self, class: usize) -> Option<WarmRun> {
+        if let Some(at) = self.warm_runs.iter().rposition(|run| run.class == class) {
+            return self.warm_runs.remove(at);
+        }
+        let number = self.free.runs[class].pop().or_else(|| self.free.take_fresh(1 << class))?;
+        Some(WarmRun { number, class, resident: 0 })
+    }
 }
 
 impl FreeSpace {
@@ -313,5 +361,52 @@ mod tests {
         pool.recycle_slab(&arena, first);
         let lists = pool.lists();
         assert_eq!((lists.free.warm.len(), lists.free.cold.len(), lists.resident), (0, 1, 2 * SLAB));
+    }
+
+    /// Slabs and runs of many lengths come and go: what counts as resident is what is used and what is warm, and
+    /// never more than the limit.
+    #[test]
+    fn the_resident_bytes_are_counted_to_the_page() {
+        let arena = Arena::reserve(4096 * SLAB, false).expect("address space");
+        let pool = Pool::new(SLAB, 64 * SLAB, FreeSpace::of(4096), 0);
+        let mut taken: Vec<(SlabNumber, u64)> = Vec::new();
+        let mut seed = 1_u64;
+        for step in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let draw = seed >> 33;
+            let bytes = if draw.is_multiple_of(4) { 0 } else { 1 + draw % (5 * SLAB) };
+            let number = if bytes == 0 { pool.take_slab(&arena, 0) } else { pool.take_run(&arena, bytes, 0) };
+            if let Some(number) = number {
+                taken.push((number, bytes));
+            }
+            if number.is_none() || draw.is_multiple_of(3) {
+                give_back(&pool, &arena, taken.swap_remove(draw as usize % taken.len()));
+            }
+            let lists = pool.lists();
+            assert_eq!(lists.resident, pool.used() + lists.warm_bytes(), "in step {step}");
+            assert!(lists.resident <= pool.limit());
+        }
+        taken.drain(..).for_each(|one| give_back(&pool, &arena, one));
+        assert_eq!(pool.used(), 0);
+        assert_ne!(pool.lists().resident, 0, "what was freed is warm");
+        pool.set_limit(&arena, 0);
+        let lists = pool.lists();
+        assert_eq!((lists.resident, lists.warm_bytes()), (0, 0));
+    }
+
+    fn give_back(pool: &Pool, arena: &Arena, (number, bytes): (SlabNumber, u64)) {
+        if bytes == 0 {
+            pool.retire_slab();
+            return pool.recycle_slab(arena, number);
+        }
+        pool.retire_run(bytes);
+        pool.recycle_run(arena, number, bytes);
+    }
+
+    impl Lists {
+        fn warm_bytes(&self) -> u64 {
+            let runs = self.warm_runs.iter().map(|run| run.resident).sum::<u64>();
+            self.free.warm.len() as u64 * SLAB + runs
+        }
     }
 }

@@ -163,7 +163,7 @@ impl Engine {
             identity: identity_of(&shared.arena.label()),
             arena_bytes: shared.arena.bytes(),
             slab_bytes: shared.slab_bytes,
-            free: shared.pool.free_space(),
+            free: shared.pool.free_space(&shared.arena),
             shards,
         };
         Ok(books.encode())
