@@ -11,6 +11,7 @@ use ringcache_net::output::Output;
 use ringcache_net::protocol::text::get::answer;
 use ringcache_net::reach::{Reach, SendAway};
 use ringcache_net::session::Session;
+use ringcache_net::session::inputs::SpareInputs;
 use ringcache_net::session::lookups::Sight;
 
 use crate::{BATCH, NOW_MILLIS, VALUE_BYTES, key, open};
@@ -23,6 +24,7 @@ pub struct LoneSession {
     reader: Reader,
     now: Now,
     session: Session,
+    inputs: SpareInputs,
     output: Output,
 }
 
@@ -55,6 +57,7 @@ impl LoneSession {
             reader,
             now,
             session: Session::new(),
+            inputs: SpareInputs::default(),
             output: Output::default(),
         };
         (0..Self::KEYS).for_each(|number| {
@@ -69,6 +72,7 @@ impl LoneSession {
             shard: &mut self.shard,
             reader: &self.reader,
             outbox: &mut NoOtherWorkers,
+            inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[0],
             now: self.now,

@@ -41,6 +41,10 @@ pub const WAITING_KEPT_ANSWERS: usize = 64;
 pub const WAITING_KEPT_BYTES: usize = 16 * 1024;
 /// Kept input grows in steps of at least this, and only as it arrives: a declared length reserves nothing.
 pub const KEPT_INPUT_STEP_BYTES: usize = 64 * 1024;
+/// Large input buffers that a worker keeps for a while for its sessions.
+pub const SPARE_INPUTS_MAX: usize = 16;
+/// And bytes of all of them.
+pub const SPARE_INPUT_BYTES_MAX: usize = 8 << 20;
 /// Spaces that may stand before a `get` that is longer than [`LINE_BYTES_MAX`].
 pub const LEADING_SPACES_MAX: usize = 100;
 /// memcached's item header; this and the next three only serve the check against `-I`.
@@ -189,6 +193,7 @@ const _: () = assert!(LINE_BYTES_MAX > 2 * KEY_BYTES_MAX, "a command with a key 
 const _: () = assert!(LINE_BYTES_MAX < RECEIVE_BUFFER_BYTES, "a whole line fits a receive buffer");
 const _: () = assert!(COMPLETIONS_MAX >= 4 * SUBMISSIONS_MAX, "multishot requests complete more than once");
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS_WHOLE.is_power_of_two());
+const _: () = assert!(SPARE_INPUT_BYTES_MAX >= SPARE_INPUTS_MAX * KEPT_INPUT_STEP_BYTES);
 const _: () = assert!(LOOKUP_BATCH.is_power_of_two(), "a lookup's place is found without a division");
 const _: () = assert!(LOOKUP_BATCH >= 3 * LOOKUP_DISTANCE, "three announcements fit the way of a lookup");
 const _: () = assert!(MESH_QUEUE_MESSAGES.is_power_of_two(), "queue positions are masked");

@@ -6,6 +6,7 @@ use crate::dump::Step;
 use crate::mesh::{Message, Outbox, Ticket};
 use crate::node::Node;
 use crate::observe::{Observer, Streams};
+use crate::session::inputs::SpareInputs;
 use crate::stats::Counters;
 
 /// Borrowed from the worker for one call into a session.
@@ -16,6 +17,8 @@ pub struct Reach<'a> {
     pub reader: &'a Reader,
     /// Writes on their way to other workers.
     pub outbox: &'a mut dyn SendAway,
+    /// Large buffers for input that is kept.
+    pub inputs: &'a mut SpareInputs,
     /// What all workers share.
     pub node: &'a Node,
     /// This worker's counters.

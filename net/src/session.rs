@@ -30,6 +30,7 @@ pub mod datagram;
 pub mod dialect;
 pub mod exchange;
 pub mod foresight;
+pub mod inputs;
 pub mod lookups;
 pub mod stream;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use answers::{Answers, Due, Verb};
 use dialect::Dialect;
 pub use dialect::Login;
 use foresight::Foresight;
+use inputs::SpareInputs;
 use lookups::{Lookup, Lookups, Reply, Room, Sight};
 use stream::Stream;
 
@@ -104,16 +106,16 @@ impl Session {
         }
         if let Some(stream) = &self.stream {
             if !stream.is_watch() {
-                self.keep(input);
+                self.keep(input, reach.inputs);
             }
             return Progress::Hold;
         }
         if self.kept.is_empty() {
             let (taken, progress) = self.run(input, reach, output);
-            self.keep(&input[taken..]);
+            self.keep(&input[taken..], reach.inputs);
             return progress;
         }
-        self.keep(input);
+        self.keep(input, reach.inputs);
         self.go_on(reach, output)
     }
 
@@ -212,11 +214,13 @@ impl Session {
         let mut kept = std::mem::take(&mut self.kept);
         let (taken, progress) = self.run(&kept, reach, output);
         // An idle session holds no buffer, and a large one goes when its value is stored.
-        if taken < kept.len() && progress != Progress::Close {
-            kept.drain(..taken);
-            kept.shrink_to(self.needed.max(KEPT_INPUT_STEP_BYTES));
-            self.kept = kept;
+        if taken == kept.len() || progress == Progress::Close {
+            reach.inputs.put(kept);
+            return progress;
         }
+        kept.drain(..taken);
+        kept.shrink_to(self.needed.max(KEPT_INPUT_STEP_BYTES));
+        self.kept = kept;
         progress
     }
 
@@ -228,9 +232,12 @@ impl Session {
     }
 
     /// Keeps input for later. The buffer grows with what arrives, not with what a client announces.
-    fn keep(&mut self, input: &[u8]) {
+    fn keep(&mut self, input: &[u8], spare: &mut SpareInputs) {
         if input.is_empty() || self.is_closing {
             return;
+        }
+        if self.kept.is_empty() {
+            self.kept = spare.take(self.needed);
         }
         let length = self.kept.len() + input.len();
         if length > self.kept.capacity() && self.needed > length {

@@ -32,6 +32,7 @@ use crate::protocol::glance;
 use crate::reach::Reach;
 use crate::server::Listener;
 use crate::server::handshakes::{Arrival, Entrance, Exit};
+use crate::session::inputs::SpareInputs;
 use crate::stats::Counters;
 use accepting::{Acceptor, Admitted};
 use connections::{Connections, Phase, SpareOutputs};
@@ -110,6 +111,7 @@ struct Local {
     shard: Shard,
     reader: Reader,
     outbox: Outbox,
+    inputs: SpareInputs,
     now: Now,
 }
 
@@ -119,6 +121,7 @@ impl Local {
             shard: &mut self.shard,
             reader: &self.reader,
             outbox: &mut self.outbox,
+            inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[usize::from(self.number)],
             now: self.now,
@@ -153,6 +156,7 @@ impl Worker {
                 shard: seed.shard,
                 reader: seed.reader,
                 outbox: seed.mesh.outbox,
+                inputs: SpareInputs::default(),
                 now,
             },
             driver,
@@ -335,11 +339,12 @@ impl Worker {
             self.begin_to_stop();
         }
         let seconds = self.local.now.seconds.0;
-        let limit = self.local.node.config.idle_timeout_seconds;
         if std::mem::replace(&mut self.kept_house, seconds) == seconds {
             return;
         }
+        self.local.inputs.age();
         self.poll_datagrams();
+        let limit = self.local.node.config.idle_timeout_seconds;
         if limit == 0 {
             return;
         }

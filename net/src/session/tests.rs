@@ -10,7 +10,7 @@ use ringcache_engine::{
     Engine, EngineOptions, KeyHash, Now, Op, Outcome, Reader, Shard, ShardId, Store, Write,
 };
 
-use super::{Progress, Session};
+use super::{Progress, Session, SpareInputs};
 use crate::config::Config;
 use crate::dump::Step;
 use crate::mesh::Ticket;
@@ -116,6 +116,7 @@ pub struct World {
     shards: Vec<Shard>,
     reader: Reader,
     away: Away,
+    inputs: SpareInputs,
     random: Random,
 }
 
@@ -147,6 +148,7 @@ impl World {
             progress: Progress::Receive,
             received: Vec::new(),
             away: Away { writes: (0..shards).map(|_| VecDeque::new()).collect(), step: None },
+            inputs: SpareInputs::default(),
             shards: opened,
             reader,
             random: Random::new(u64::from(shards)),
@@ -291,6 +293,7 @@ impl World {
             shard: own,
             reader: &self.reader,
             outbox: &mut self.away,
+            inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[0],
             now: self.now,

@@ -11,6 +11,7 @@ use ringcache_net::mesh::Ticket;
 use ringcache_net::node::Node;
 use ringcache_net::output::Output;
 use ringcache_net::reach::{Reach, SendAway};
+use ringcache_net::session::inputs::SpareInputs;
 use ringcache_net::session::{Progress, Session};
 
 const NOW: Now = Now { seconds: ringcache_engine::Seconds(1_800_000_000), unix_millis: 1_800_000_000_000 };
@@ -26,6 +27,7 @@ pub struct World {
     shards: Vec<Shard>,
     reader: Reader,
     away: Away,
+    inputs: SpareInputs,
 }
 
 struct Away {
@@ -94,6 +96,7 @@ impl World {
             progress: Progress::Receive,
             received: Vec::new(),
             away: Away { writes: (0..shards).map(|_| VecDeque::new()).collect(), step: None },
+            inputs: SpareInputs::default(),
             shards: opened,
             reader,
         }
@@ -152,6 +155,7 @@ impl World {
             shard: own,
             reader: &self.reader,
             outbox: &mut self.away,
+            inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[0],
             now: NOW,

@@ -39,6 +39,24 @@ fn an_idle_session_holds_no_buffer() {
     }
 }
 
+/// Many values in turn need one buffer, which goes when no more come.
+#[test]
+fn the_buffer_of_a_large_value_serves_the_next() {
+    let mut world = World::new(1);
+    let set = format!("set k 0 0 300000\r\n{}\r\n", "x".repeat(300_000));
+    world.send(set.as_bytes(), 10_000);
+    let bytes = world.inputs.bytes();
+    assert_eq!(bytes, set.len(), "the buffer has the length of the command");
+    for _ in 0..10 {
+        world.send(&set.as_bytes()[..200_000], 10_000);
+        assert_eq!((world.inputs.bytes(), world.session.kept.capacity()), (0, bytes), "it is in use");
+        world.send(&set.as_bytes()[200_000..], 10_000);
+        assert_eq!((world.inputs.bytes(), world.session.kept.capacity()), (bytes, 0), "it is spare");
+    }
+    (0..2).for_each(|_| world.inputs.age());
+    assert_eq!(world.inputs.bytes(), 0);
+}
+
 /// The output of a client that asks for much and receives nothing stays near its limit, and nothing is lost
 /// when it receives at last.
 #[test]
