@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use crate::error::BenchError;
 use crate::process::pin_thread;
@@ -88,6 +88,18 @@ impl Server {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends a signal and waits for the end of the process, which must be an orderly one.
+    pub fn end_by(mut self, signal: Signal) -> Result<(), BenchError> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .map_err(BenchError::machine("cannot signal the server"))?;
+        let status = self.child.wait().map_err(BenchError::machine("cannot wait for the server"))?;
+        if status.success() {
+            return Ok(());
+        }
+        let (path, output) = (self.path.clone(), self.error_output());
+        Err(BenchError::Ended { path, status: status.to_string(), output })
     }
 
     fn wait_until_it_listens(&mut self) -> Result<(), BenchError> {

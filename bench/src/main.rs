@@ -39,6 +39,7 @@ mod tally;
 mod target;
 mod tls;
 mod values;
+mod warm;
 mod workload;
 
 use std::process::ExitCode;
@@ -72,6 +73,8 @@ enum Command {
     Idle(idle::IdleArgs),
     /// Compare with bench/baseline.json: instructions per operation, CPU time beside the floor and memcached
     Regress(regress::RegressArgs),
+    /// Restart a server that keeps its memory in a file, and count what is lost
+    Warm(warm::WarmArgs),
     /// Serve a fixed reply from a bare ring: the floor to compare with
     Floor(floor::FloorArgs),
     /// Become another program, pinned to a CPU, that ends when its parent does
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Remote(args) => remote::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Regress(args) => regress::run(&args),
+        Command::Warm(args) => warm::run(&args),
         Command::Floor(args) => floor::run(&args),
         Command::Launch(args) => child::launch(&args),
     };

@@ -49,7 +49,7 @@ impl Owner {
         }
     }
 
-    fn install_value(&mut self, shared: &Shared, draft: &Draft<'_>, now: Now) -> Installed {
+    pub(crate) fn install_value(&mut self, shared: &Shared, draft: &Draft<'_>, now: Now) -> Installed {
         let hash = KeyHash::of(draft.key);
         let home = hash.shard(shared.options.shards);
         if home != self.part_id() {

@@ -92,6 +92,11 @@ impl Pool {
         lists.free.clone()
     }
 
+    /// More slabs that were never used.
+    pub(crate) fn add_fresh(&self, slabs: Range<u32>) {
+        self.lists().free.fresh.push(slabs);
+    }
+
     fn lists(&self) -> MutexGuard<'_, Lists> {
         self.lists.lock().expect("a panic ends the process before another worker gets here")
     }
@@ -313,6 +318,22 @@ impl FreeSpace {
             cold: Vec::new(),
             runs: [const { Vec::new() }; RUN_CLASSES],
             fresh: Vec::from([Range { start: 1, end: slabs }]),
+        }
+    }
+
+    /// What is free when the mapping is no longer of `before` slabs but of `now`.
+    pub(crate) fn resize(&mut self, before: u32, now: u32) {
+        if now >= before {
+            return self.fresh.push(before..now);
+        }
+        let is_inside = |number: &u32, slabs: u32| *number < now && slabs <= now - *number;
+        self.warm.retain(|number| is_inside(number, 1));
+        self.cold.retain(|number| is_inside(number, 1));
+        for (class, numbers) in self.runs.iter_mut().enumerate() {
+            numbers.retain(|number| is_inside(number, 1 << class));
+        }
+        for range in &mut self.fresh {
+            *range = range.start.min(now)..range.end.min(now);
         }
     }
 

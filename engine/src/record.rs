@@ -33,7 +33,7 @@ use crate::version::Version;
 use draft::checksum;
 pub(crate) use draft::{Draft, Shape};
 pub use received::RecordError;
-pub(crate) use received::{Received, parse};
+pub(crate) use received::{Received, parse, parse_verified};
 
 /// Bytes before the optional fields.
 pub(crate) const HEADER_BYTES: usize = 28;

@@ -9,18 +9,21 @@
 //! checksum of each slab is in the books. Adoption reads all records, checks them and builds the index anew, so what
 //! it serves is what was left or nothing. docs/decisions/0010-warm-restart.md has the reasons.
 
+mod adopt;
 mod books;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::thread;
 
-use crate::engine::{Contents, Engine, EngineOptions, OpenError, build, check, reserve, slabs};
+use crate::engine::{Contents, Engine, EngineOptions, OpenError, build, check, reserve};
+use crate::limits::{ARENA_BYTES_MAX, SLAB_BYTES_MAX};
 use crate::memory::Arena;
 use crate::record::RecordError;
 use crate::shard::Shard;
 use crate::time::Now;
 
+use adopt::adopt;
 pub(crate) use books::{Books, Form, ShardBook, SlabBook};
 use books::{identity_of, label};
 
@@ -53,6 +56,8 @@ pub struct Adopted {
     pub bytes: u64,
     /// Records that were left, and whose time was over since.
     pub expired: u64,
+    /// Records that were left, and for which no room was found: only where `-t` or `-m` has changed.
+    pub lost: u64,
 }
 
 /// Why what an earlier node left is not adopted.
@@ -78,14 +83,9 @@ pub enum Refusal {
     /// Two numbers in the books can't both be true.
     #[error("its books contradict themselves: {0}")]
     Contradiction(&'static str),
-    /// The slabs are of another size, or there are more or fewer shards.
-    #[error("it was left by {shards} workers with slabs of {slab_bytes} bytes: -t or -m has changed")]
-    Geometry {
-        /// Shards that it was left by.
-        shards: u16,
-        /// Bytes of a slab.
-        slab_bytes: u64,
-    },
+    /// The system does not map as much as it takes.
+    #[error("its {0} bytes can't be mapped")]
+    Mapping(u64),
     /// The file is not what it was when the books were written.
     #[error("slab {slab} is not what it was when the server stopped")]
     Slab {
@@ -131,13 +131,13 @@ impl Engine {
         let beginning = match books.map(Books::decode) {
             None => Beginning::Empty,
             Some(Err(refusal)) => Beginning::Refused(refusal),
-            Some(Ok(books)) => match adopt(options, slab_bytes, readers_max, &memory, &books, now)? {
+            Some(Ok(books)) => match adopt(options, slab_bytes, readers_max, &memory, &books, now) {
                 Ok((engine, shards, adopted)) => return Ok((engine, shards, Beginning::Adopted(adopted))),
                 Err(refusal) => Beginning::Refused(refusal),
             },
         };
-        let mut arena = map(options, &memory, 0, true)?;
-        set_label(&mut arena, &memory)?;
+        let mut arena = map(options, &memory, |bytes| bytes, true)?;
+        arena.set_label(&label(memory.identity)).map_err(OpenError::File)?;
         let empty = Contents::nothing(&arena, slab_bytes, options.shards);
         let (engine, shards) = build(options, slab_bytes, readers_max, arena, empty)?;
         Ok((engine, shards, beginning))
@@ -170,64 +170,26 @@ impl Engine {
     }
 }
 
-type Taken = (Engine, Vec<Shard>, Adopted);
-
-/// Builds an engine on what was left.
-fn adopt(
-    options: &EngineOptions,
-    slab_bytes: u64,
-    readers_max: u16,
-    memory: &MemoryFile,
-    books: &Books,
-    now: Now,
-) -> Result<Result<Taken, Refusal>, OpenError> {
-    let shards = books.shards.len() as u16;
-    if (shards, books.slab_bytes) != (options.shards, slab_bytes) {
-        return Ok(Err(Refusal::Geometry { shards, slab_bytes: books.slab_bytes }));
-    }
-    let mut arena = map(options, memory, books.arena_bytes, false)?;
-    if arena.label() != label(books.identity) {
-        return Ok(Err(Refusal::Identity));
-    }
-    set_label(&mut arena, memory)?;
-    let mut free = books.free.clone();
-    // A larger mapping has more slabs at its end.
-    free.fresh.push((books.arena_bytes / slab_bytes) as u32..slabs(&arena, slab_bytes));
-    let keys = books.shards.iter().map(ShardBook::keys).collect();
-    let contents = Contents { free, slab_bytes_used: books.slab_bytes_used(), keys };
-    let (engine, mut shards) = build(options, slab_bytes, readers_max, arena, contents)?;
-    let adopted: Result<Vec<Adopted>, Refusal> = thread::scope(|scope| {
-        let pairs = shards.iter_mut().zip(&books.shards);
-        let threads: Vec<_> =
-            pairs.map(|(shard, book)| scope.spawn(move || shard.adopt(book, now))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a panic ends the process")).collect()
-    });
-    Ok(adopted.map(|adopted| (engine, shards, adopted.into_iter().fold(Adopted::default(), Adopted::plus))))
-}
-
 impl Adopted {
-    fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             records: self.records + other.records,
             bytes: self.bytes + other.bytes,
             expired: self.expired + other.expired,
+            lost: self.lost + other.lost,
         }
     }
 }
 
-/// Maps the file, `least_bytes` of it or more.
+/// Maps the file: of what the options ask for, as much as `size` makes of it.
 fn map(
     options: &EngineOptions,
     memory: &MemoryFile,
-    least_bytes: u64,
+    size: impl Fn(u64) -> u64,
     empty: bool,
 ) -> Result<Arena, OpenError> {
     reserve(options, |bytes| {
-        Arena::of_file(memory.file.try_clone()?, bytes.max(least_bytes), empty, options.huge_pages)
+        let bytes = size(bytes).next_multiple_of(u64::from(SLAB_BYTES_MAX)).min(ARENA_BYTES_MAX);
+        Arena::of_file(memory.file.try_clone()?, bytes, empty, options.huge_pages)
     })
-}
-
-/// Gives the file its new identity, so that the books of an earlier life are about another file from here on.
-fn set_label(arena: &mut Arena, memory: &MemoryFile) -> Result<(), OpenError> {
-    arena.set_label(&label(memory.identity)).map_err(OpenError::File)
 }

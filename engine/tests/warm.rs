@@ -379,11 +379,74 @@ fn a_slab_that_has_changed_is_refused() {
     assert!(matches!(refused(&options, stopped).1, Refusal::Slab { .. }));
 }
 
+/// Whatever the number of shards and the size of slabs were: everything is installed anew.
 #[test]
-fn other_slabs_are_refused() {
+fn other_shards_and_slabs_get_the_same_records() {
+    let with = |shards, slab_bytes| EngineOptions {
+        memory_bytes: 24 << 20,
+        shards,
+        slab_bytes: Some(slab_bytes),
+        item_bytes_max: 300_000,
+        ..EngineOptions::default()
+    };
+    let shapes = [(1, 4096), (3, 4096), (2, 64 << 10), (5, 16 << 10), (5, 4096), (1, 128 << 10), (1, 4096)];
+    let mut random = Random(5);
+    let mut node = Node::open(&with(2, 8192));
+    for (seed, (shards, slab_bytes)) in (0..).zip(shapes) {
+        (0..10_000).for_each(|_| node.step(&mut random, 5_000, 300_000));
+        node = restart(node, &with(shards, slab_bytes), 5_000, seed);
+        assert_eq!(node.evictions(), 0, "seed {seed}");
+    }
+    // And the address space of former slabs is used again.
+    for round in 0..30u64 {
+        let (shards, slab_bytes) = shapes[round as usize % shapes.len()];
+        (0..2_000).for_each(|_| node.step(&mut random, 5_000, 300_000));
+        node = restart(node, &with(shards, slab_bytes), 5_000, round);
+    }
+    let length = node.file.metadata().expect("a file").len();
+    assert!(length < 4 * 40 * (24 << 20), "{length} bytes of address space");
+}
+
+/// A pending flush and the clock go on in other shards.
+#[test]
+fn other_shards_continue_the_clock_and_the_flush() {
+    let with = |shards| EngineOptions { shards, ..EngineOptions::default() };
+    let mut node = Node::open(&with(3));
+    let before = (0..100).map(|number: u32| node.set(&number.to_le_bytes(), b"v")).max().expect("some");
+    let at = Some(Seconds(node.now.seconds.0 + 10));
+    for shard in &mut node.shards {
+        shard.apply(&Write { hash: KeyHash(0), key: b"", op: Op::Flush { at } }, node.now);
+    }
+    let (mut node, beginning) = Node::begin(&with(2), node.stop(), true);
+    assert!(matches!(beginning, Beginning::Adopted(adopted) if adopted.records == 100), "{beginning:?}");
+    assert!((0..1000u32).all(|number| node.set(format!("new{number}").as_bytes(), b"v") > before));
+    node.maintain(11);
+    assert!((0..100u32).all(|number| node.show(&number.to_le_bytes()).is_none()));
+}
+
+#[test]
+fn a_slab_that_has_changed_is_refused_by_other_shards_too() {
     let (options, stopped) = small();
-    let options = EngineOptions { slab_bytes: Some(8192), ..options };
-    assert_eq!(refused(&options, stopped).1, Refusal::Geometry { shards: 2, slab_bytes: 4096 });
+    let mut page = [0; 4096];
+    for number in 1..10 {
+        stopped.0.read_exact_at(&mut page, number * 4096).expect("inside");
+        page[9] ^= 1;
+        stopped.0.write_all_at(&page, number * 4096).expect("inside");
+    }
+    let options = EngineOptions { shards: 1, ..options };
+    assert!(matches!(refused(&options, stopped).1, Refusal::Slab { .. }));
+}
+
+/// Less memory than there was: what fits is there.
+#[test]
+fn less_memory_for_other_shards_evicts_and_is_kept() {
+    let with = |shards, memory_bytes| EngineOptions { memory_bytes, shards, ..EngineOptions::default() };
+    let mut node = Node::open(&with(1, 8 << 20));
+    (0..50_000u64).for_each(|number| _ = node.set(format!("key{number}").as_bytes(), &[b'v'; 100]));
+    let (node, beginning) = Node::begin(&with(2, 2 << 20), node.stop(), true);
+    assert!(matches!(beginning, Beginning::Adopted(_)), "{beginning:?}");
+    assert!(node.engine.memory_used() <= 2 << 20, "{}", node.engine.memory_used());
+    assert!(node.items() > 8_000, "{}", node.items());
 }
 
 #[test]

@@ -42,6 +42,16 @@ pub(crate) struct Received<'a> {
 
 /// Checks the record at the start of `bytes`. Never panics, whatever the bytes.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, RecordError> {
+    let received = parse_verified(bytes)?;
+    let end = received.draft.shape().end();
+    let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let crc = checksum(Version(long(0)), word(16), bytes[24], bytes[25], &bytes[HEADER_BYTES..end]);
+    if crc == word(20) { Ok(received) } else { Err(RecordError::Checksum) }
+}
+
+/// As [`parse`], for bytes that a larger checksum has been verified for: the record's own is not looked at.
+pub(crate) fn parse_verified(bytes: &[u8]) -> Result<Received<'_>, RecordError> {
     if bytes.len() < HEADER_BYTES {
         return Err(RecordError::Short { have: bytes.len(), need: HEADER_BYTES });
     }
@@ -61,14 +71,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, RecordError> {
     if (shape.key_len == 0) != (kind == Kind::Flush) || shape.key_len > crate::limits::KEY_BYTES_MAX {
         return Err(RecordError::Key(shape.key_len));
     }
-    let version = Version(long(0));
-    let rest = &bytes[HEADER_BYTES..shape.end()];
-    if checksum(version, word(16), bytes[24], kind_byte, rest) != word(20) {
-        return Err(RecordError::Checksum);
-    }
     let key_at = shape.key_at();
     let draft = Draft {
-        version,
+        version: Version(long(0)),
         expiry: Expiry::from_bits(word(8)),
         access: word(12),
         token: bytes[26] & (TOKEN_STALE | TOKEN_TAKEN),

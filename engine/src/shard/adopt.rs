@@ -5,13 +5,16 @@
 
 use crate::engine::Shared;
 use crate::hash::KeyHash;
-use crate::memory::Still;
-use crate::record::{Draft, Kind, Location, parse};
-use crate::shard::reclaim::BATCH;
+use crate::install::Installed;
+use crate::record::{Draft, Kind, Location, Received, RecordView, parse_verified};
 use crate::shard::{Owner, Shard};
 use crate::slab::SlabId;
 use crate::time::Now;
+use crate::version::Version;
 use crate::warm::{Adopted, Form, Refusal, ShardBook, SlabBook};
+
+/// Records whose index lines are loaded together.
+const BATCH: usize = 32;
 
 /// A record that was checked, and whether it was alive.
 struct Found<'a> {
@@ -27,7 +30,7 @@ impl Shard {
     /// insertion for each record that is alive.
     pub(crate) fn adopt(&mut self, book: &ShardBook, now: Now) -> Result<Adopted, Refusal> {
         let (owner, shared) = (&mut self.owner, &*self.shared);
-        owner.clock.observe(book.position);
+        owner.clock.observe(book.position.max(book.flushed));
         owner.raise_flushed(shared, book.flushed);
         owner.flush_at = book.flush_at;
         owner.prices = book.prices.clone();
@@ -42,7 +45,63 @@ impl Shard {
     }
 }
 
+impl Shard {
+    /// Goes on with the clock and the flushes of former shards, whichever they were.
+    pub(crate) fn continue_from(&mut self, books: &[ShardBook]) {
+        let (owner, shared) = (&mut self.owner, &*self.shared);
+        books.iter().for_each(|book| owner.clock.observe(book.position.max(book.flushed)));
+        // What a former shard shows is alive there; a later flush of another one must not hide it.
+        let flushed = books.iter().map(|book| book.flushed).min();
+        owner.raise_flushed(shared, flushed.unwrap_or(Version::ZERO));
+        owner.flush_at = books.iter().filter_map(|book| book.flush_at).min();
+    }
+
+    /// Installs the records of former slabs that are alive and belong here. The slabs were verified.
+    pub(crate) fn install_slabs(
+        &mut self,
+        slabs: &[&SlabBook],
+        slab_bytes: u64,
+        now: Now,
+    ) -> Result<Adopted, Refusal> {
+        let (owner, shared) = (&mut self.owner, &*self.shared);
+        let mut adopted = Adopted::default();
+        for slab in slabs {
+            let bytes = slab.bytes(&shared.arena, slab_bytes);
+            let (mut at, mut record) = (0, 0);
+            while at < bytes.len() && record < slab.records {
+                let received = parse_verified(&bytes[at..]);
+                let received = received.map_err(|reason| Refusal::Record { slab: slab.number.0, reason })?;
+                if slab.is_alive(record) {
+                    adopted = adopted.plus(owner.install_former(shared, &received, now)?);
+                }
+                at += received.total;
+                record += 1;
+            }
+        }
+        owner.publish_sizes(shared);
+        Ok(adopted)
+    }
+}
+
 impl Owner {
+    fn install_former(
+        &mut self,
+        shared: &Shared,
+        received: &Received<'_>,
+        now: Now,
+    ) -> Result<Adopted, Refusal> {
+        if !matches!(received.draft.kind, Kind::Value | Kind::Tombstone) {
+            return Err(Refusal::Contradiction("a living record that is none"));
+        }
+        let nothing = Adopted::default();
+        Ok(match self.install_value(shared, &received.draft, now) {
+            Installed::Applied => Adopted { records: 1, bytes: received.total as u64, ..nothing },
+            Installed::Expired => Adopted { expired: 1, ..nothing },
+            Installed::NoMemory => Adopted { lost: 1, ..nothing },
+            Installed::Older | Installed::ElsewhereHere(_) => nothing,
+        })
+    }
+
     fn adopt_slab(
         &mut self,
         shared: &Shared,
@@ -51,10 +110,7 @@ impl Owner {
         adopted: &mut Adopted,
     ) -> Result<(), Refusal> {
         let offset = u64::from(book.number.0) * shared.slab_bytes;
-        let bytes = shared.arena.still(&Still { offset, bytes: book.filled });
-        if crc32c::crc32c(bytes) != book.crc {
-            return Err(Refusal::Slab { slab: book.number.0 });
-        }
+        let bytes = book.verify(&shared.arena, shared.slab_bytes)?;
         let id = self.slabs.add(book.number, book.queue, book.class, book.run_bytes());
         shared.ids.as_slice()[book.number.0 as usize].store(id.0, std::sync::atomic::Ordering::Relaxed);
         self.slabs.get_mut(id).filled = book.filled;
@@ -95,7 +151,12 @@ impl Owner {
         if record >= book.records {
             return Err(Refusal::Contradiction("the number of records in a slab"));
         }
-        let received = parse(bytes).map_err(|reason| Refusal::Record { slab: book.number.0, reason })?;
+        let received =
+            parse_verified(bytes).map_err(|reason| Refusal::Record { slab: book.number.0, reason })?;
+        // Who sends from a slab relies on large records having a run.
+        if book.form != Form::Run && received.total as u64 > shared.run_bytes_min {
+            return Err(Refusal::Contradiction("a large record in a slab"));
+        }
         let hash = KeyHash::of(received.draft.key);
         self.part(shared).index.prefetch(hash);
         Ok(Found {
@@ -131,9 +192,6 @@ impl Owner {
             adopted.expired += 1;
             return Ok(());
         }
-        if self.find(shared, *hash, draft.key).is_some() {
-            return Err(Refusal::Contradiction("a key that is there twice"));
-        }
         self.slabs.get_mut(id).live += total;
         let counters = &self.part(shared).counters;
         counters.bytes.add(*total);
@@ -143,8 +201,11 @@ impl Owner {
         }
         adopted.records += 1;
         adopted.bytes += total;
-        // Where no line is free and none can be made, one record less is there; it is counted as evicted.
-        let _ = self.insert(shared, *hash, *location);
+        let read = |location| RecordView::at(&shared.arena, location).hash();
+        if self.index.insert(&self.part(shared).index, *hash, *location, read).is_err() {
+            // Where no line is free and none can be made, one record less is there; it is counted as evicted.
+            let _ = self.insert(shared, *hash, *location);
+        }
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use crate::expiry::TTL_CLASSES;
 use crate::limits::{ARENA_BYTES_MAX, ITEM_BYTES_MAX, SHARDS_MAX, SLAB_BYTES_MAX, SLAB_BYTES_MIN};
-use crate::memory::LABEL_BYTES;
+use crate::memory::{Arena, LABEL_BYTES, Still};
 use crate::pool::{FreeSpace, RUN_CLASSES, SlabNumber, run_class};
 use crate::record::HEADER_BYTES;
 use crate::shard::price::Prices;
@@ -36,6 +36,9 @@ const FORMAT: u32 = 1;
 const RECORD_FORMAT: u32 = 1;
 /// Bytes that the checksum does not cover: everything before it, and itself.
 const UNCOVERED_BYTES: usize = 28;
+
+/// No version is later: in the middle of the time that versions can tell.
+const LATEST: Version = Version(u64::MAX / 2);
 
 /// Ties the books to the one memory file that they are about, in the one state that they describe.
 pub(crate) type Identity = [u8; 16];
@@ -106,6 +109,17 @@ impl SlabBook {
             Form::Run => self.filled.next_multiple_of(crate::memory::PAGE_BYTES),
             Form::Sealed | Form::Open => slab_bytes,
         }
+    }
+
+    /// The filled bytes, if they are what they were.
+    pub(crate) fn verify<'a>(&self, arena: &'a Arena, slab_bytes: u64) -> Result<&'a [u8], Refusal> {
+        let bytes = self.bytes(arena, slab_bytes);
+        if crc32c::crc32c(bytes) == self.crc { Ok(bytes) } else { Err(Refusal::Slab { slab: self.number.0 }) }
+    }
+
+    /// The filled bytes.
+    pub(crate) fn bytes<'a>(&self, arena: &'a Arena, slab_bytes: u64) -> &'a [u8] {
+        arena.still(&Still { offset: u64::from(self.number.0) * slab_bytes, bytes: self.filled })
     }
 
     /// The slabs of address space that it takes.
@@ -186,6 +200,10 @@ impl Books {
 
     /// Whether every number fits the others.
     fn check(&self) -> Result<(), Refusal> {
+        let versions = self.shards.iter().flat_map(|shard| [shard.position, shard.flushed]);
+        if versions.into_iter().any(|version| version > LATEST) {
+            return Err(Refusal::Contradiction("a version of no time"));
+        }
         let is_slab = self.slab_bytes.is_power_of_two()
             && (u64::from(SLAB_BYTES_MIN)..=u64::from(SLAB_BYTES_MAX)).contains(&self.slab_bytes);
         let is_arena = self.arena_bytes <= ARENA_BYTES_MAX
@@ -233,6 +251,12 @@ impl Books {
             end = extent.end;
         }
         if end > slabs { Err(Refusal::Contradiction("a slab outside of the arena")) } else { Ok(()) }
+    }
+
+    /// Where the last slab or run that a shard has ends, in bytes.
+    pub(crate) fn end(&self) -> u64 {
+        let slabs = self.shards.iter().flat_map(|shard| &shard.slabs);
+        slabs.map(|slab| slab.extent(self.slab_bytes).end * self.slab_bytes).max().unwrap_or(0)
     }
 
     /// Bytes of the slabs and runs that shards have.
