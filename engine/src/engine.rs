@@ -175,12 +175,8 @@ impl Engine {
     /// `cache_memlimit`: a new limit; growing holds at once, shrinking is done by the shards step by step.
     /// False when it is out of the range that the mapping allows.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
-        let least = u64::from(self.shared.options.shards) * 16 * self.shared.slab_bytes;
-        if bytes < least || bytes > self.shared.arena.bytes() {
-            return false;
-        }
-        self.shared.pool.set_limit(&self.shared.arena, bytes);
-        true
+        let Shared { arena, pool, .. } = &*self.shared;
+        bytes <= arena.bytes() && pool.set_limit(arena, bytes)
     }
 }
 
@@ -259,9 +255,10 @@ pub(crate) fn build(
     };
     let shards = contents.keys.iter().map(&mut shard).collect::<Result<Box<[ShardShared]>, OpenError>>()?;
     let used = contents.slab_bytes_used + tables_bytes;
+    let least_bytes = u64::from(options.shards) * 16 * slab_bytes;
     let spare_bytes = u64::from(options.shards) * 2 * slab_bytes;
     let shared = Arc::new(Shared {
-        pool: Pool::new(slab_bytes, options.memory_bytes, contents.free, used),
+        pool: Pool::new(slab_bytes, options.memory_bytes, least_bytes, contents.free, used),
         turns: Turns::new(usize::from(readers)),
         pins: words()?,
         ids: words()?,

@@ -192,10 +192,7 @@ impl Arena {
             return;
         }
         // SAFETY: `Vacant` stands for clause 5: nobody looks at the bytes that turn to zeros.
-        let given = unsafe {
-            self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset as usize, bytes as usize)
-        };
-        given.expect("the kernel takes back pages of a private anonymous mapping");
+        unsafe { give_back(&self.map, offset as usize, bytes as usize) };
     }
 
     /// Starts loading the line at `offset`; any value is harmless.
@@ -216,6 +213,21 @@ fn allocate(file: &OwnedFd, mode: i32, offset: u64, bytes: u64) -> io::Result<()
             result => return result,
         }
     }
+}
+
+/// Gives pages of an anonymous mapping back to the kernel, those included that `mlockall` has locked (`-k`).
+///
+/// # Safety
+/// The range lies inside of the mapping (1), and nobody minds that its bytes turn to zeros (5).
+unsafe fn give_back(map: &MmapRaw, start: usize, bytes: usize) {
+    // SAFETY: the caller grants both.
+    if unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) }.is_ok() {
+        return;
+    }
+    // SAFETY: as above; the kernel checks the range.
+    let given =
+        unsafe { libc::madvise(map.as_mut_ptr().add(start).cast(), bytes, libc::MADV_DONTNEED_LOCKED) };
+    checked(given).expect("the kernel takes back pages of a private anonymous mapping");
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {
@@ -265,15 +277,13 @@ impl Lines {
         let (start, bytes) = (lines.start * size_of::<Line>(), lines.len() * size_of::<Line>());
         assert!(start.is_multiple_of(PAGE_BYTES as usize) && lines.end <= self.count, "clause 1");
         // SAFETY: as for `decommit`.
-        let given = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) };
-        given.expect("the kernel takes back pages of a private anonymous mapping");
+        unsafe { give_back(&self.map, start, bytes) };
     }
 
     /// Gives the memory back while the lines stay readable as zeros: what a table does once it is outgrown.
     pub(crate) fn decommit(&self) {
         // SAFETY: the lines are atomics; zeros appear in them as if they had been stored.
-        let given = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
-        given.expect("the kernel takes back pages of a private anonymous mapping");
+        unsafe { give_back(&self.map, 0, self.map.len()) };
     }
 }
 

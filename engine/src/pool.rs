@@ -65,6 +65,8 @@ struct Lists {
 pub(crate) struct Pool {
     slab_bytes: u64,
     limit: AtomicU64,
+    /// The least limit with which every shard can go on.
+    least: u64,
     used: AtomicU64,
     /// Bytes that some shard could not find among its own slabs; the others make room for them.
     demand: AtomicU64,
@@ -72,13 +74,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A pool with `limit` bytes to give and the slabs of `free` to give them in. Tables, slabs and runs that have an
+    /// A pool with `limit` bytes to give, never less than `least`, and the slabs of `free` to give them in. Tables, slabs and runs that have an
     /// owner already take `used` bytes.
-    pub(crate) fn new(slab_bytes: u64, limit: u64, free: FreeSpace, used: u64) -> Self {
+    pub(crate) fn new(slab_bytes: u64, limit: u64, least: u64, free: FreeSpace, used: u64) -> Self {
         let resident = used + free.warm.len() as u64 * slab_bytes;
         Self {
             slab_bytes,
             limit: AtomicU64::new(limit),
+            least,
             used: AtomicU64::new(used),
             demand: AtomicU64::new(0),
             lists: Mutex::new(Lists { free, warm_runs: VecDeque::new(), resident }),
@@ -105,9 +108,14 @@ impl Pool {
         self.limit.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_limit(&self, arena: &Arena, bytes: u64) {
+    /// Sets the limit; false when no shard could go on with it.
+    pub(crate) fn set_limit(&self, arena: &Arena, bytes: u64) -> bool {
+        if bytes < self.least {
+            return false;
+        }
         self.limit.store(bytes, Ordering::Relaxed);
         self.trim(&mut self.lists(), arena, 0);
+        true
     }
 
     /// Bytes in use by slabs, runs and index tables.
@@ -173,6 +181,7 @@ impl Pool {
         if !arena.commit(self.offset(number), self.slab_bytes) {
             lists.free.cold.push(number);
             self.refund(self.slab_bytes);
+            self.shrink(&lists);
             return None;
         }
         lists.resident += self.slab_bytes;
@@ -212,6 +221,7 @@ impl Pool {
         if !arena.commit(start, pages) {
             lists.warm_runs.push_back(WarmRun { resident: run.resident.min(pages), ..run });
             self.refund(pages);
+            self.shrink(&lists);
             return None;
         }
         lists.resident += more;
@@ -277,6 +287,13 @@ impl Pool {
         lists.resident -= run.resident;
         lists.free.runs[run.class].push(run.number);
         true
+    }
+
+    /// A file system that is full gives the limit: a sixteenth less than what it holds now, so that there is room for
+    /// successors of what waits for readers.
+    fn shrink(&self, lists: &Lists) {
+        let fits = lists.resident - lists.resident / 16;
+        self.limit.fetch_min(fits.max(self.least), Ordering::Relaxed);
     }
 
     /// The bytes are on their way between two lists, or between a list and their next owner: they have no owner, and
@@ -354,7 +371,7 @@ mod tests {
     #[test]
     fn the_budget_is_kept_and_address_space_is_reused() {
         let arena = Arena::reserve(64 * SLAB, false).expect("address space");
-        let pool = Pool::new(SLAB, 4 * SLAB, FreeSpace::of(64), 0);
+        let pool = Pool::new(SLAB, 4 * SLAB, 0, FreeSpace::of(64), 0);
         let taken: Vec<_> = std::iter::from_fn(|| pool.take_slab(&arena, SLAB)).collect();
         assert_eq!(taken.len(), 3, "one slab stays spare");
         assert!(pool.take_slab(&arena, 0).is_some());
@@ -373,7 +390,7 @@ mod tests {
     #[test]
     fn what_is_resident_beyond_the_limit_goes_back() {
         let arena = Arena::reserve(64 * SLAB, false).expect("address space");
-        let pool = Pool::new(SLAB, 2 * SLAB, FreeSpace::of(64), 0);
+        let pool = Pool::new(SLAB, 2 * SLAB, 0, FreeSpace::of(64), 0);
         let first = pool.take_slab(&arena, 0).expect("room");
         let second = pool.take_slab(&arena, 0).expect("room");
         pool.retire_slab();
@@ -389,7 +406,7 @@ mod tests {
     #[test]
     fn the_resident_bytes_are_counted_to_the_page() {
         let arena = Arena::reserve(4096 * SLAB, false).expect("address space");
-        let pool = Pool::new(SLAB, 64 * SLAB, FreeSpace::of(4096), 0);
+        let pool = Pool::new(SLAB, 64 * SLAB, 0, FreeSpace::of(4096), 0);
         let mut taken: Vec<(SlabNumber, u64)> = Vec::new();
         let mut seed = 1_u64;
         for step in 0..20_000 {
@@ -410,7 +427,7 @@ mod tests {
         taken.drain(..).for_each(|one| give_back(&pool, &arena, one));
         assert_eq!(pool.used(), 0);
         assert_ne!(pool.lists().resident, 0, "what was freed is warm");
-        pool.set_limit(&arena, 0);
+        assert!(pool.set_limit(&arena, 0));
         let lists = pool.lists();
         assert_eq!((lists.resident, lists.warm_bytes()), (0, 0));
     }

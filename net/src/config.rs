@@ -115,6 +115,8 @@ pub struct Config {
     pub growth_factor: f64,
     /// `-n`; only reported.
     pub chunk_bytes: u32,
+    /// `-N`; only reported.
+    pub napi_ids: u32,
     /// `-o idle_timeout`, seconds; 0 is off.
     pub idle_timeout_seconds: u32,
     /// `-o maxconns_fast`, the default: refuse with an error instead of not accepting.
@@ -182,6 +184,7 @@ impl Default for Config {
             core_dumps: false,
             growth_factor: 1.25,
             chunk_bytes: 48,
+            napi_ids: 0,
             idle_timeout_seconds: 0,
             maxconns_fast: true,
             prefix_delimiter: b':',
@@ -392,7 +395,8 @@ impl Config {
             self.detail_enabled = true;
         }
         if let Some(text) = flags.text("napi-ids") {
-            number(text, 1, i32::MAX as u32, "Maximum number of NAPI IDs must be greater than 0")?;
+            let wrong = "Maximum number of NAPI IDs must be greater than 0";
+            self.napi_ids = number(text, 1, i32::MAX as u32, wrong)?;
             self.ignored_options.push(format!("-N {text}"));
         }
         self.ignored_options.extend(flags.texts("rest").map(str::to_owned));

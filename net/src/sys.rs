@@ -265,10 +265,11 @@ pub fn free_bytes(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     Ok((raw.f_blocks != 0).then(|| raw.f_bavail.saturating_mul(raw.f_frsize)))
 }
 
-/// Keeps all memory of the process, present and future, from being swapped.
+/// Keeps all memory of the process, present and future, from being swapped, once it is there: address space that was
+/// only reserved stays empty.
 pub fn lock_all_memory() -> io::Result<()> {
     // SAFETY: no pointers.
-    checked(unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) }).map(drop)
+    checked(unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) }).map(drop)
 }
 
 /// The processors that this process may use, by number.
@@ -385,7 +386,7 @@ pub fn become_user(user: User) -> io::Result<()> {
 }
 
 /// Goes on in a new process without a terminal, while this one ends with 0. Only while there is one thread.
-pub fn daemonize(keep_output: bool) -> io::Result<()> {
+pub fn daemonize(keep_directory: bool, keep_output: bool) -> io::Result<()> {
     // SAFETY: there is one thread (the caller's promise is checked by nobody, but a violation loses threads, not
     // memory safety: the child touches only what it owns).
     if checked(unsafe { libc::fork() })? != 0 {
@@ -393,7 +394,9 @@ pub fn daemonize(keep_output: bool) -> io::Result<()> {
     }
     // SAFETY: no pointers.
     checked(unsafe { libc::setsid() })?;
-    std::env::set_current_dir("/")?;
+    if !keep_directory {
+        std::env::set_current_dir("/")?;
+    }
     if keep_output {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -110,18 +111,24 @@ fn the_pid_file_holds_the_pid() {
 
 #[test]
 fn a_daemon_detaches_and_removes_its_pid_file() {
-    let directory = Directory::create();
-    let (pid_file, ports) = (directory.path().join("pid"), directory.path().join("ports"));
-    let mut command = Command::new(ringcached_path());
-    command
-        .args(["-d", "-l", "127.0.0.1", "-p", "-1", "-P"])
-        .arg(&pid_file)
-        .env("MEMCACHED_PORT_FILENAME", &ports);
-    assert_eq!(run(&mut command).status.code(), Some(0), "the first process ends");
-    assert!(wait_for(|| ports.exists() && pid_file.exists()), "the daemon starts");
-    let pid = fs::read_to_string(&pid_file).expect("written").trim().to_owned();
-    assert!(run(Command::new("kill").args(["-s", "TERM", &pid])).status.success());
-    assert!(wait_for(|| !pid_file.exists()), "the pid file is removed");
+    // With -r it stays where it was started, because that is where a core dump goes.
+    for (flags, stays) in [("-d", false), ("-dr", true)] {
+        let directory = Directory::create();
+        let (pid_file, ports) = (directory.path().join("pid"), directory.path().join("ports"));
+        let mut command = Command::new(ringcached_path());
+        command
+            .args([flags, "-l", "127.0.0.1", "-p", "-1", "-P"])
+            .arg(&pid_file)
+            .current_dir(directory.path())
+            .env("MEMCACHED_PORT_FILENAME", &ports);
+        assert_eq!(run(&mut command).status.code(), Some(0), "the first process ends");
+        assert!(wait_for(|| ports.exists() && pid_file.exists()), "the daemon starts");
+        let pid = fs::read_to_string(&pid_file).expect("written").trim().to_owned();
+        let place = fs::read_link(format!("/proc/{pid}/cwd")).expect("it runs");
+        assert_eq!(place, if stays { directory.path() } else { Path::new("/") }, "{flags}");
+        assert!(run(Command::new("kill").args(["-s", "TERM", &pid])).status.success());
+        assert!(wait_for(|| !pid_file.exists()), "the pid file is removed");
+    }
 }
 
 #[test]
@@ -158,6 +165,21 @@ fn a_unix_socket_belongs_to_the_user_that_is_switched_to() {
     child.kill().expect("the child is ours");
     child.wait().expect("the child is ours");
     assert!(appears && owner.is_ok_and(|owner| owner != 0));
+}
+
+/// Where the memory can be locked (`-k`), what is given back to the kernel is given back all the same.
+#[test]
+fn locked_memory_is_given_back() {
+    let server = Server::ringcached(&["-k", "-m", "16", "-t", "2"]);
+    let mut connection = server.connect();
+    let value = "v".repeat(100_000);
+    for round in 0..4 {
+        let sets = (0..200).map(|key| format!("set key{key} 0 0 100000 noreply\r\n{value}\r\n"));
+        connection.send(sets.collect::<String>() + "mn\r\n");
+        assert_eq!(connection.receive_line(), "MN", "round {round}");
+        assert_eq!(connection.ask("flush_all"), "OK");
+    }
+    assert!(server.resident_bytes() < 200 << 20, "{}", server.resident_bytes());
 }
 
 #[test]
@@ -202,8 +224,9 @@ fn memcacheds_options_are_accepted() {
 
 #[test]
 fn settings_show_the_flags() {
-    let server =
-        Server::ringcached(&["-m", "100", "-c", "512", "-t", "2", "-I", "2m", "-R", "10", "-C", "-M"]);
+    let server = Server::ringcached(&[
+        "-m", "100", "-c", "512", "-t", "2", "-I", "2m", "-R", "10", "-C", "-M", "-N", "3",
+    ]);
     let mut connection = server.connect();
     for (name, value) in [
         ("maxbytes", "104857600"),
@@ -213,6 +236,8 @@ fn settings_show_the_flags() {
         ("reqs_per_event", "10"),
         ("cas_enabled", "no"),
         ("evictions", "off"),
+        ("num_napi_ids", "3"),
+        ("memory_file", "(null)"),
     ] {
         assert_eq!(connection.stat("stats settings", name).as_deref(), Some(value), "{name}");
     }

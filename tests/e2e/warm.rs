@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::server::{Connection, Directory, Server, run_ringcached};
+use crate::server::{Connection, Directory, Server, is_root, run_ringcached};
 
 /// A directory with a memory file in it.
 struct Place {
@@ -312,4 +312,34 @@ fn wait_for(condition: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "it takes too long");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Only where the tests may mount a small file system: as root, outside of most containers.
+#[test]
+fn a_file_system_that_fills_up_makes_the_cache_smaller() {
+    let directory = Directory::create();
+    let mount = |arguments: &[&str]| {
+        let status = std::process::Command::new("mount").args(arguments).arg(directory.path()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    if !is_root() || !mount(&["-t", "tmpfs", "-o", "size=40m", "none"]) {
+        return eprintln!("skipped: no file system can be mounted");
+    }
+    let file = directory.path().join("memory");
+    let server = Server::ringcached(&["-m", "32", "-t", "2", "-e", file.to_str().expect("ASCII")]);
+    fs::write(directory.path().join("other"), vec![1; 24 << 20]).expect("it fits");
+    let mut connection = server.connect();
+    let value = "v".repeat(1_000);
+    for key in 0..60_000 {
+        connection.send(format!("set key{key} 0 0 1000 noreply\r\n{value}\r\n"));
+    }
+    assert_eq!(connection.ask("mn"), "MN");
+    let (limit, items) = (server.stat_number("limit_maxbytes"), server.stat_number("curr_items"));
+    assert!(limit < 20 << 20 && items > 5_000, "{limit} bytes, {items} records");
+    let refused =
+        (0..2_000).filter(|key| connection.ask(&format!("set again{key} 0 0 1000\r\n{value}")) != "STORED");
+    assert!(refused.count() < 20, "it goes on with what it has");
+    drop(server);
+    let unmounted = std::process::Command::new("umount").arg(directory.path()).status();
+    assert!(unmounted.expect("where mount is umount is").success());
 }

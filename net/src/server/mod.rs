@@ -141,8 +141,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     auth.load()?;
     let (engine, shards, keeper) = open_engine(&config)?;
     if config.daemonize {
-        let keeps_output = config.verbosity > 0;
-        sys::daemonize(keeps_output)
+        // A core dump is written to the directory that the process is in.
+        let (keeps_directory, keeps_output) = (config.core_dumps, config.verbosity > 0);
+        sys::daemonize(keeps_directory, keeps_output)
             .map_err(|source| ServeError::System { what: "cannot daemonize", source })?;
     }
     if config.lock_memory

@@ -14,10 +14,9 @@ pub(super) fn write(now: &Snapshot, lines: &mut Lines) {
     write_queues(now, lines);
     write_storage(now, lines);
     write_encryption(now, lines);
-    for (name, value) in [("proxy_enabled", "no"), ("proxy_uring_enabled", "no"), ("num_napi_ids", "(null)")]
-    {
-        lines.line(name, value);
-    }
+    lines.line("proxy_enabled", "no");
+    lines.line("proxy_uring_enabled", "no");
+    lines.line("num_napi_ids", now.config.napi_ids);
     match &now.config.memory_file {
         Some(path) => lines.line("memory_file", path.display()),
         None => lines.line("memory_file", "(null)"),
