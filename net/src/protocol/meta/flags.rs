@@ -4,7 +4,7 @@ use ringcache_engine::limits::KEY_BYTES_MAX;
 
 use crate::limits::{META_TOKENS_MAX, OPAQUE_BYTES_MAX};
 use crate::protocol::line::Tokens;
-use crate::protocol::number::{parse_flags, parse_i32, parse_u64};
+use crate::protocol::number::{parse_i32, parse_u64};
 use crate::protocol::{BAD_FORMAT, base64};
 use crate::session::lookups::Sight;
 
@@ -159,7 +159,11 @@ impl<'i> Flags<'i> {
             b'R' => self.recache = Some(parse_i32(argument).ok_or(Some(BAD_TOKEN))?),
             b'C' => self.compare = Some(parse_u64(argument).ok_or(Some(BAD_TOKEN))?),
             b'E' => self.explicit_cas = Some(parse_u64(argument).ok_or(Some(BAD_TOKEN))?),
-            b'F' => self.client_flags = parse_flags(argument).ok_or(None)?,
+            // Unlike the classic commands, which keep the low 32 bits of a larger number.
+            b'F' => {
+                self.client_flags =
+                    parse_u64(argument).and_then(|wide| u32::try_from(wide).ok()).ok_or(None)?
+            }
             b'D' => self.delta = Some(parse_u64(argument).ok_or(Some(BAD_DELTA))?),
             b'J' => self.initial = parse_u64(argument).ok_or(Some(BAD_INITIAL))?,
             b'M' => self.mode = Some(argument.first().copied().unwrap_or(b' ')),
@@ -198,6 +202,8 @@ mod tests {
         assert_eq!(error(b"k", b"Tx"), Some(BAD_TOKEN));
         assert_eq!(error(b"k", b"T"), Some(BAD_TOKEN));
         assert_eq!(error(b"k", b"Fx"), Some(BAD_FORMAT));
+        assert_eq!(error(b"k", b"F4294967295"), None);
+        assert_eq!(error(b"k", b"F4294967296"), Some(BAD_FORMAT));
         assert_eq!(error(b"k", b"Tx D-1"), Some(BAD_DELTA));
         assert_eq!(error(b"k", b"b"), Some(BAD_KEY));
         assert_eq!(error(&[b'k'; 251], b""), Some(BAD_FORMAT));
