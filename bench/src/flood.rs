@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 
 use crate::error::BenchError;
 use crate::load::Plan;
-use crate::process::{give_way, pin_thread};
+use crate::process::give_way;
 use crate::target::Target;
 use crate::tls::Veil;
 
@@ -23,21 +23,18 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Starts `plan.handshakes` per second on the CPUs of the load, to which they give way: what the client's own
-    /// handshakes cost must not look like the server's latency.
+    /// Starts `plan.handshakes` per second on any CPU, where they give way to everything: what the client's own handshakes
+    /// cost must not look like the server's latency.
     pub fn start(target: &Target, plan: &Plan) -> Result<Flood, BenchError> {
         let mut flood =
             Flood { threads: Vec::new(), is_over: Arc::default(), done: Arc::default(), before: 0 };
         let Some(config) = plan.tls.as_ref().filter(|_| plan.handshakes > 0) else { return Ok(flood) };
         for thread in 0..THREADS {
-            let (target, config, pin) = (target.clone(), Arc::clone(config), plan.pin.clone());
+            let (target, config) = (target.clone(), Arc::clone(config));
             let (is_over, done) = (Arc::clone(&flood.is_over), Arc::clone(&flood.done));
             let pause = Duration::from_secs(1) * THREADS / plan.handshakes;
             let first = Instant::now() + pause * thread / THREADS;
             flood.threads.push(std::thread::spawn(move || {
-                if !pin.is_empty() {
-                    pin_thread(&pin)?;
-                }
                 give_way()?;
                 shake(&target, &config, (first, pause), &is_over, &done)
             }));

@@ -96,6 +96,7 @@ fn skipped(setup: &Setup) -> Option<Outcome> {
     (!has_tls).then_some(Outcome::Skipped(reason))
 }
 
+/// So many that neither side's CPU falls asleep, whose waking would be most of the latency.
 const REQUESTS: f64 = 20_000.0;
 const HANDSHAKES: u32 = 500;
 const COLUMNS: &[Figure] =

@@ -177,6 +177,8 @@ impl Handshakes {
     fn go_on(&mut self, name: u64, node: &Node, doors: &Doors) {
         let Some(visitor) = self.visitors.get_mut(&name) else { return };
         let visit = visitor.go_on(&mut self.buffer);
+        // One step is what a worker on the same processor may have to wait for, not as many as fit into a time slice.
+        thread::yield_now();
         if matches!(visit, Visit::Goes) {
             return;
         }
