@@ -244,6 +244,14 @@ impl Pool {
         self.trim(&mut lists, arena, 0);
     }
 
+    /// A run that is still being sent when its node ends: free for the next node, with what it holds.
+    pub(crate) fn abandon_run(&self, number: SlabNumber, bytes: u64) {
+        self.retire_run(bytes);
+        let mut lists = self.lists();
+        lists.resident -= bytes.next_multiple_of(PAGE_BYTES);
+        lists.free.runs[self.run_class(bytes)].push(number.0);
+    }
+
     /// Takes memory for an index table, which has a mapping of its own.
     /// `spare` bytes stay behind.
     pub(crate) fn take_table(&self, arena: &Arena, bytes: u64, spare: u64) -> bool {

@@ -47,13 +47,14 @@ impl Shard {
 
 impl Shard {
     /// Goes on with the clock and the flushes of former shards, whichever they were.
-    pub(crate) fn continue_from(&mut self, books: &[ShardBook]) {
+    pub(crate) fn continue_from(&mut self, books: &[ShardBook], now: Now) {
         let (owner, shared) = (&mut self.owner, &*self.shared);
         books.iter().for_each(|book| owner.clock.observe(book.position.max(book.flushed)));
         // What a former shard shows is alive there; a later flush of another one must not hide it.
         let flushed = books.iter().map(|book| book.flushed).min();
         owner.raise_flushed(shared, flushed.unwrap_or(Version::ZERO));
         owner.flush_at = books.iter().filter_map(|book| book.flush_at).min();
+        owner.flush_if_due(shared, now);
     }
 
     /// Installs the records of former slabs that are alive and belong here. The slabs were verified.
@@ -93,6 +94,7 @@ impl Owner {
         if !matches!(received.draft.kind, Kind::Value | Kind::Tombstone) {
             return Err(Refusal::Contradiction("a living record that is none"));
         }
+        self.check_version(received.draft.version)?;
         let nothing = Adopted::default();
         Ok(match self.install_value(shared, &received.draft, now) {
             Installed::Applied => Adopted { records: 1, bytes: received.total as u64, ..nothing },
@@ -100,6 +102,12 @@ impl Owner {
             Installed::NoMemory => Adopted { lost: 1, ..nothing },
             Installed::Older | Installed::ElsewhereHere(_) => nothing,
         })
+    }
+
+    /// Every version of a former node is at or below where its clock stood, which this one's has observed.
+    fn check_version(&self, version: Version) -> Result<(), Refusal> {
+        let is_later = version > self.clock.latest();
+        if is_later { Err(Refusal::Contradiction("a record of a later time")) } else { Ok(()) }
     }
 
     fn adopt_slab(
@@ -111,6 +119,10 @@ impl Owner {
     ) -> Result<(), Refusal> {
         let offset = u64::from(book.number.0) * shared.slab_bytes;
         let bytes = book.verify(&shared.arena, shared.slab_bytes)?;
+        // What will be written behind its records must have its room, also in a copy of the file.
+        if book.form == Form::Open && !shared.arena.commit(offset, shared.slab_bytes) {
+            return Err(Refusal::Mapping(offset + shared.slab_bytes));
+        }
         let id = self.slabs.add(book.number, book.queue, book.class, book.run_bytes());
         shared.ids.as_slice()[book.number.0 as usize].store(id.0, std::sync::atomic::Ordering::Relaxed);
         self.slabs.get_mut(id).filled = book.filled;
@@ -157,6 +169,7 @@ impl Owner {
         if book.form != Form::Run && received.total as u64 > shared.run_bytes_min {
             return Err(Refusal::Contradiction("a large record in a slab"));
         }
+        self.check_version(received.draft.version)?;
         let hash = KeyHash::of(received.draft.key);
         self.part(shared).index.prefetch(hash);
         Ok(Found {

@@ -34,6 +34,10 @@ impl Owner {
         let dead: Vec<SlabId> = self.slabs.iter().map(|(id, _)| id).collect();
         dead.into_iter().for_each(|id| self.retire_if_dead(shared, id));
         self.recycle(shared);
+        // The kernel may still read from those for a slow client, so their bytes stay as they are.
+        for (number, bytes) in std::mem::take(&mut self.pinned) {
+            shared.pool.abandon_run(number, bytes);
+        }
     }
 
     fn slab_book(&self, shared: &Shared, id: SlabId, now: Now) -> SlabBook {

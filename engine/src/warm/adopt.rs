@@ -15,6 +15,8 @@ type Taken = (Engine, Vec<Shard>, Adopted);
 
 /// Bytes of former slabs that are installed before their memory is given back.
 const STRIDE_BYTES: u64 = 16 << 20;
+/// Or this part of the memory, where that is less: both copies of a stride are in the file.
+const STRIDES_MIN: u64 = 32;
 
 /// Builds an engine on what was left. After a refusal the file must be emptied.
 pub(super) fn adopt(
@@ -61,7 +63,11 @@ fn adopt_in_place(
         return Err(Refusal::Mapping(books.end()));
     }
     let slabs = slabs(&arena, slab_bytes);
+    // That room was set aside for them once does not say that it still is: the file may be a copy.
+    give_back_warm(&arena, books);
     let mut free = books.free.clone();
+    let warm = std::mem::take(&mut free.warm);
+    free.cold.extend(warm);
     free.resize((books.arena_bytes / slab_bytes) as u32, slabs);
     let keys = books.shards.iter().map(ShardBook::keys).collect();
     let contents = Contents { free, slab_bytes_used: books.slab_bytes_used(), keys };
@@ -87,9 +93,7 @@ fn install_anew(
     if u64::from(slabs.saturating_sub(first)) * slab_bytes < 2 * options.memory_bytes {
         return Err(Refusal::Mapping(books.end() + 2 * options.memory_bytes));
     }
-    for number in &books.free.warm {
-        arena.decommit(Vacant { offset: u64::from(*number) * books.slab_bytes, bytes: books.slab_bytes });
-    }
+    give_back_warm(&arena, books);
     // The former slabs are free once they are empty: until then, nobody takes any.
     let free = FreeSpace { fresh: Vec::from([Range { start: first, end: slabs }]), ..FreeSpace::of(1) };
     let keys = books.shards.iter().map(ShardBook::keys).sum::<u64>() / u64::from(options.shards);
@@ -97,23 +101,33 @@ fn install_anew(
     let built = build(options, slab_bytes, readers_max, arena, contents);
     let (engine, mut shards) = built.map_err(|_| Refusal::Mapping(books.end()))?;
     let mut adopted = Adopted::default();
-    shards.iter_mut().for_each(|shard| shard.continue_from(&books.shards));
-    for stride in strides(books) {
+    shards.iter_mut().for_each(|shard| shard.continue_from(&books.shards, now));
+    for stride in strides(books, options.memory_bytes / STRIDES_MIN) {
         adopted = adopted.plus(install_stride(&engine, &mut shards, books, &stride, now)?);
     }
     let arena = &engine.shared.arena;
     arena.decommit(Vacant { offset: PAGE_BYTES, bytes: u64::from(first) * slab_bytes - PAGE_BYTES });
     engine.shared.pool.add_fresh(1..first);
+    // While both copies of a stride were there, a full file system may have lowered it.
+    engine.shared.pool.set_limit(arena, options.memory_bytes);
     Ok((engine, shards, adopted))
 }
 
+/// Gives back what the slabs hold that nobody has. A smaller mapping has cut off those behind its end.
+fn give_back_warm(arena: &Arena, books: &Books) {
+    let bytes = books.slab_bytes;
+    let offsets = books.free.warm.iter().map(|number| u64::from(*number) * bytes);
+    let inside = offsets.filter(|offset| offset + bytes <= arena.bytes());
+    inside.for_each(|offset| arena.decommit(Vacant { offset, bytes }));
+}
+
 /// The former slabs, those of all shards in turn, oldest first, some MiB at a time.
-fn strides(books: &Books) -> Vec<Vec<&SlabBook>> {
+fn strides(books: &Books, most: u64) -> Vec<Vec<&SlabBook>> {
     let longest = books.shards.iter().map(|shard| shard.slabs.len()).max().unwrap_or(0);
     let slabs = (0..longest).flat_map(|at| books.shards.iter().filter_map(move |shard| shard.slabs.get(at)));
     let (mut strides, mut bytes) = (vec![Vec::new()], 0);
     for slab in slabs {
-        if bytes > STRIDE_BYTES {
+        if bytes > most.min(STRIDE_BYTES) {
             strides.push(Vec::new());
             bytes = 0;
         }

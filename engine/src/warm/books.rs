@@ -216,11 +216,14 @@ impl Books {
             let mut opened = [[false; TTL_CLASSES]; 2];
             for slab in &shard.slabs {
                 slab.check(self.slab_bytes)?;
-                let is_second = slab.form == Form::Open
-                    && std::mem::replace(&mut opened[slab.queue as usize][slab.class], true);
-                if is_second {
-                    return Err(Refusal::Contradiction("two open slabs of one class"));
+                if slab.form == Form::Run {
+                    continue;
                 }
+                let opened = &mut opened[slab.queue as usize][slab.class];
+                if *opened {
+                    return Err(Refusal::Contradiction("a slab behind the open one of its class"));
+                }
+                *opened = slab.form == Form::Open;
             }
         }
         self.check_extents()
@@ -239,6 +242,9 @@ impl Books {
         extents.extend(singles.map(|&number| u64::from(number)..u64::from(number) + 1));
         for (class, numbers) in self.free.runs.iter().enumerate() {
             extents.extend(numbers.iter().map(|&number| u64::from(number)..u64::from(number) + (1 << class)));
+        }
+        if self.free.fresh.iter().any(|range| range.start > range.end) {
+            return Err(Refusal::Contradiction("a range that ends before it begins"));
         }
         let fresh = self.free.fresh.iter().filter(|range| !range.is_empty());
         extents.extend(fresh.map(|range| u64::from(range.start)..u64::from(range.end)));

@@ -10,11 +10,11 @@
 //! whatever ends this process later, the next one finds no books and begins empty, except after a graceful stop.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ringcache_engine::{Beginning, Engine, EngineOptions, MemoryFile, Now, Shard};
@@ -132,6 +132,10 @@ fn open_locked(path: &Path, needed: u64) -> Result<File, FileError> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(FileError::Kind);
+    }
+    if metadata.permissions().mode() & 0o777 != MODE {
+        // Who can write to it writes to the records of this process.
+        file.set_permissions(Permissions::from_mode(MODE))?;
     }
     match file.try_lock() {
         Ok(()) => {}
