@@ -12,7 +12,7 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::limits::{UDP_ALLOWANCES, UDP_ANSWER_FACTOR, UDP_BURST_BYTES};
+use crate::limits::{UDP_ALLOWANCES, UDP_ANSWER_FACTOR, UDP_BURST_BYTES, UDP_WIRE_BYTES};
 
 const MICROS: u64 = 1_000_000;
 
@@ -25,9 +25,10 @@ pub struct Allowances {
     hasher: RandomState,
 }
 
-/// Bytes that may be sent for a request of `asked_bytes` whoever asks. Those of several answers are counted together.
+/// Bytes that may be sent for a request of `asked_bytes` whoever asks, on the wire as those of the request. Those of several
+/// answers are counted together.
 pub fn free_bytes(asked_bytes: usize) -> usize {
-    asked_bytes * UDP_ANSWER_FACTOR
+    (asked_bytes + UDP_WIRE_BYTES) * UDP_ANSWER_FACTOR
 }
 
 impl Allowances {

@@ -88,7 +88,7 @@ pub const RECEIVE_BUFFERS_WHOLE: u16 = 256;
 /// Pieces of memory in one send; `UIO_MAXIOV` of the kernel is 1024.
 pub const SEND_PIECES_MAX: usize = 64;
 /// An output buffer keeps room for this many bytes between uses.
-pub const OUTPUT_BYTES_KEPT: usize = 16 * 1024;
+pub const OUTPUT_BYTES_KEPT: usize = 16 * 1024 + 4 * TLS_RECORD_FRAME_BYTES;
 /// Output buffers that a worker keeps for its connections.
 pub const SPARE_OUTPUTS_MAX: usize = 64;
 /// Receiving stops when a session that holds its input back has been given this many bytes more.
@@ -133,6 +133,10 @@ pub const UDP_DATAGRAM_BYTES_MAX: usize = 1400;
 pub const UDP_ANSWER_BYTES_MAX: usize = 2 << 20;
 /// Answers up to so many times the length of their request are sent whoever asks; QUIC allows the same.
 pub const UDP_ANSWER_FACTOR: usize = 3;
+/// What a datagram costs on its way beside its payload, at least: the headers of Ethernet, IPv4 and UDP.
+pub const UDP_WIRE_BYTES: usize = 14 + 20 + 8;
+/// Sources with a port below this are services, not clients.
+pub const UDP_SOURCE_PORT_MIN: u16 = 1024;
 /// What a source may be sent beyond that at once.
 pub const UDP_BURST_BYTES: u64 = 4 << 20;
 /// And per second, unless `--udp-limit` says otherwise.
@@ -165,6 +169,11 @@ pub const WORKER_MEMORY_BYTES_MIN: u64 = 256 * 1024;
 pub const WORKERS_ADVISED_MAX: u16 = 64;
 /// The most that one TLS record carries.
 pub const TLS_RECORD_BYTES: usize = 16 * 1024;
+/// Received and not done with, after the handshake: less than two records of the largest size.
+pub const TLS_KEPT_BYTES_MAX: usize = 2 * (TLS_RECORD_BYTES + 2048);
+/// Records after which a connection of TLS 1.2 is ended; rustls encrypts 2^24 with AES-GCM and then no more (RFC 8446,
+/// section 5.5). TLS 1.3 renews its keys.
+pub const TLS_RECORDS_MAX: u64 = (1 << 24) - (1 << 16);
 /// And the most that comes around it: header, nonce, content type, tag, with room to spare.
 pub const TLS_RECORD_FRAME_BYTES: usize = 64;
 /// Answers that are encrypted for one send, unless `-o ssl_wbuf_size` says otherwise.
@@ -186,6 +195,8 @@ const _: () = assert!(
 );
 const _: () =
     assert!(ITEM_BYTES_MAX as u64 <= MEMORY_BYTES_MAX / 2, "the largest item fits half of the memory");
+const _: () =
+    assert!(OUTPUT_BYTES_KEPT >= TLS_SEND_BYTES + TLS_RECORD_FRAME_BYTES, "a sealed send fits a kept buffer");
 const _: () = assert!(UDP_BUFFERS.is_power_of_two() && UDP_BUFFER_BYTES > 64 * 1024 + 64);
 const _: () =
     assert!(UDP_ANSWER_BYTES_MAX < UDP_UNSENT_BYTES_MAX && UDP_ANSWER_BYTES_MAX < UDP_BURST_BYTES as usize);

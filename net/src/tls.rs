@@ -12,14 +12,14 @@
 use std::mem;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
 };
+use rustls::{ProtocolVersion, ServerConfig};
 
 use crate::driver::Outgoing;
-use crate::limits::{TLS_RECORD_BYTES, TLS_RECORD_FRAME_BYTES};
+use crate::limits::{TLS_KEPT_BYTES_MAX, TLS_RECORD_BYTES, TLS_RECORD_FRAME_BYTES, TLS_RECORDS_MAX};
 
 pub mod handshake;
 #[cfg(test)]
@@ -37,6 +37,9 @@ pub enum Broken {
     /// Nothing may be encrypted: there are no keys yet, or so much was sent that they are worn out.
     #[error("nothing may be sent any more")]
     NoKeys,
+    /// A message of the handshake protocol has more parts than any that comes after the handshake.
+    #[error("a message without end")]
+    TooLong,
 }
 
 /// The keys of one connection and what is between two records.
@@ -48,6 +51,8 @@ pub struct Channel {
     unsent: Vec<u8>,
     /// The peer has said that it sends nothing any more.
     has_ended: bool,
+    /// Records encrypted with keys that are never renewed (TLS 1.2).
+    worn: u64,
     /// An error was found. rustls must not be asked again: it would find it again.
     is_broken: bool,
 }
@@ -56,7 +61,8 @@ impl Channel {
     /// A connection of which nothing has come.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, Broken> {
         let connection = UnbufferedServerConnection::new(config)?;
-        Ok(Self { connection, kept: Vec::new(), unsent: Vec::new(), has_ended: false, is_broken: false })
+        let (kept, unsent) = (Vec::new(), Vec::new());
+        Ok(Self { connection, kept, unsent, has_ended: false, worn: 0, is_broken: false })
     }
 
     /// Takes what was received, which is decrypted in place, and calls `take` with the plaintext of each record.
@@ -69,7 +75,7 @@ impl Channel {
         if self.kept.is_empty() {
             let taken = self.open_records(received, take)?;
             self.kept.extend_from_slice(&received[taken..]);
-            return Ok(());
+            return self.check_kept();
         }
         self.kept.extend_from_slice(received);
         let mut kept = mem::take(&mut self.kept);
@@ -78,7 +84,17 @@ impl Channel {
             kept.drain(..taken);
             self.kept = kept;
         }
-        Ok(())
+        self.check_kept()
+    }
+
+    /// After the handshake nothing but the front of one record is kept. rustls keeps more only for a message in parts,
+    /// and bounds its length but not what is padded around the parts.
+    fn check_kept(&mut self) -> Result<(), Broken> {
+        if self.kept.len() <= TLS_KEPT_BYTES_MAX || self.is_handshaking() {
+            return Ok(());
+        }
+        (self.kept, self.is_broken) = (Vec::new(), true);
+        Err(Broken::TooLong)
     }
 
     /// Opens the records of `bytes` that are complete; tells how many bytes are done with.
@@ -129,7 +145,20 @@ impl Channel {
             Ok(())
         })?;
         plain.advance(sealed);
+        if self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_2) {
+            self.worn += (into.len() / TLS_RECORD_BYTES + 1) as u64;
+        }
         Ok(sealed)
+    }
+
+    /// The connection should end while it still can in order: the keys of TLS 1.2 are good for a number of records.
+    pub fn is_worn(&self) -> bool {
+        self.worn >= TLS_RECORDS_MAX
+    }
+
+    /// An error was found: nothing can be encrypted any more.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Encrypts the last word: nothing comes behind it.

@@ -102,6 +102,14 @@ impl Config {
         if self.socket_path.is_none() && self.port.is_none() {
             return Err(usage("ERROR: You cannot enable SSL without a TCP port."));
         }
+        let needs_certificates = matches!(self.tls.verify, Verify::Require | Verify::Once)
+            || self.listen.iter().any(|listen| listen.terms.encryption == Encryption::Mutual);
+        if self.udp_port.is_some() && needs_certificates {
+            return Err(usage("Cannot use UDP where clients need certificates (-U 0 to disable)"));
+        }
+        if self.udp_port.is_some() {
+            self.warnings.push("-Z does not encrypt UDP".into());
+        }
         if self.socket_path.is_some() {
             self.warnings.push("-Z does not encrypt the Unix socket".into());
         }

@@ -10,7 +10,7 @@
 //! Numbers are big endian. A request is one datagram and may hold several commands, in any of the protocols. The answer to each
 //! command is a message of its own: as many datagrams as it needs, numbered from 0, all with the id of the request.
 
-use crate::limits::{UDP_ANSWER_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX};
+use crate::limits::{UDP_ANSWER_BYTES_MAX, UDP_DATAGRAM_BYTES_MAX, UDP_WIRE_BYTES};
 use crate::output::Output;
 
 /// Length of the frame's header.
@@ -73,6 +73,11 @@ impl<'o, I: Iterator<Item = &'o [u8]>> Parts<'o, I> {
     /// Length of all datagrams together, headers included.
     pub fn bytes(&self) -> usize {
         self.answer_bytes + usize::from(self.total) * HEADER_BYTES
+    }
+
+    /// The same on the wire, where many small datagrams are more than their bytes.
+    pub fn wire_bytes(&self) -> usize {
+        self.bytes() + usize::from(self.total) * UDP_WIRE_BYTES
     }
 
     /// Writes the next datagram into an empty buffer; false when there is none.

@@ -25,6 +25,8 @@ use crate::tls::handshake::{Failure, Handshake};
 
 /// Names the event that tells of arrivals; sockets have the other names.
 const ARRIVALS: u64 = 0;
+/// Handshakes that begin before those under way have their turn again.
+const ADMITTED_PER_TURN: usize = 16;
 /// How far the thread gives way to others.
 const NICE: i32 = 10;
 
@@ -140,15 +142,22 @@ impl Handshakes {
         for name in names {
             if name == ARRIVALS {
                 sys::drain_event(self.event.as_fd());
-                while let Ok(arrival) = self.arrivals.try_recv() {
-                    self.admit(arrival, node, doors);
-                }
+                self.admit_some(node, doors);
             } else {
                 self.go_on(name, node, doors);
             }
         }
-        self.close_slow(node);
+        self.close_slow(node, doors);
         node.tls.handshakes.store(self.visitors.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Begins some handshakes. Those that are under way have their turn before more begin.
+    fn admit_some(&mut self, node: &Node, doors: &Doors) {
+        for _ in 0..ADMITTED_PER_TURN {
+            let Ok(arrival) = self.arrivals.try_recv() else { return };
+            self.admit(arrival, node, doors);
+        }
+        sys::signal_event(self.event.as_fd());
     }
 
     /// Begins a handshake.
@@ -157,10 +166,8 @@ impl Handshakes {
         let Some(Ok(handshake)) = begun else {
             return tell(node, &arrival, "no certificate for it");
         };
-        if self.visitors.len() >= HANDSHAKES_MAX
-            && let Some((_, oldest)) = self.visitors.pop_first()
-        {
-            tell(node, &oldest.arrival, "too many others are under way");
+        if self.visitors.len() >= HANDSHAKES_MAX {
+            self.close_oldest("too many others are under way", node, doors);
         }
         self.last_name += 1;
         if let Err(error) = self.poller.watch(arrival.socket.as_fd(), self.last_name) {
@@ -206,12 +213,19 @@ impl Handshakes {
         }
     }
 
-    fn close_slow(&mut self, node: &Node) {
+    fn close_slow(&mut self, node: &Node, doors: &Doors) {
         let now = Instant::now();
-        while let Some(oldest) = self.visitors.first_entry()
-            && oldest.get().deadline <= now
-        {
-            tell(node, &oldest.remove().arrival, "it took too long");
+        while self.visitors.first_key_value().is_some_and(|(_, oldest)| oldest.deadline <= now) {
+            self.close_oldest("it took too long", node, doors);
+        }
+    }
+
+    /// Ends the handshake that began first, unless what its client has sent meanwhile ends it well.
+    fn close_oldest(&mut self, reason: &str, node: &Node, doors: &Doors) {
+        let Some((&name, _)) = self.visitors.first_key_value() else { return };
+        self.go_on(name, node, doors);
+        if let Some(oldest) = self.visitors.remove(&name) {
+            tell(node, &oldest.arrival, reason);
         }
     }
 }

@@ -31,6 +31,9 @@ pub enum TlsError {
     /// `-Z` is not given.
     #[error("Error TLS not enabled")]
     Disabled,
+    /// They were read several times in this second.
+    #[error("Error loading the certificates: they were read too often in this second")]
+    TooOften,
     /// `ssl_chain_cert` is missing, unreadable or no certificate.
     #[error("Error loading the certificate chain: {0}")]
     Chain(FileError),
@@ -83,6 +86,8 @@ pub struct Tls {
     current: RwLock<Option<Loaded>>,
     /// When the certificates were read last, in coarse Unix seconds.
     refreshed_seconds: AtomicU32,
+    /// A second, and in the last byte how often they were read in it.
+    loads: AtomicU64,
     /// Handshakes that were no resumption; counted with `ssl_session_cache`.
     pub new_sessions: AtomicU64,
     /// Handshakes that failed.
@@ -136,6 +141,7 @@ impl Tls {
             has_mutual: config.listen.iter().any(|listen| listen.terms.encryption == Encryption::Mutual),
             current: RwLock::default(),
             refreshed_seconds: AtomicU32::new(0),
+            loads: AtomicU64::new(0),
             new_sessions: AtomicU64::new(0),
             handshake_errors: AtomicU64::new(0),
             proto_errors: AtomicU64::new(0),
@@ -153,10 +159,23 @@ impl Tls {
         if !self.options.enabled {
             return Err(TlsError::Disabled);
         }
+        // A client can ask for it, and whoever reads serves nobody meanwhile.
+        if !self.may_load() {
+            return Err(TlsError::TooOften);
+        }
         let loaded = Loaded::read(&self.options, self.has_mutual)?;
         *self.current.write().expect("nothing panics while holding it") = Some(loaded);
         self.refreshed_seconds.store((sys::unix_millis() / 1000) as u32, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn may_load(&self) -> bool {
+        let second = sys::unix_millis() / 1000;
+        let count = |loads: u64| {
+            let before = if loads >> 8 == second { loads & 0xff } else { 0 };
+            (before < LOADS_PER_SECOND_MAX).then_some(second << 8 | (before + 1))
+        };
+        self.loads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
     }
 
     /// As [`Tls::load`], in the words of the log.
@@ -260,6 +279,7 @@ fn server_config(
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(versions(options.least_version))
         .map_err(|_| TlsError::Ciphers(options.ciphers.clone().unwrap_or_default()))?;
+    let asks_clients = verifier.offer_client_auth();
     let mut config = builder
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain.to_vec(), key.clone_key())
@@ -267,12 +287,16 @@ fn server_config(
     // Sessions are resumed by tickets, which the client keeps: no memory here, however many there are.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    if options.session_cache {
+    // A resumed session shows no certificate again: who has to have one shows it each time.
+    if options.session_cache && !asks_clients {
         config.ticketer = ring::Ticketer::new().map_err(TlsError::Mismatch)?;
         config.send_tls13_tickets = SESSION_TICKETS;
     }
     Ok(Arc::new(config))
 }
+
+/// Certificates are read at most so often in a second.
+const LOADS_PER_SECOND_MAX: u64 = 8;
 
 /// Tickets that a client gets for later connections, as from OpenSSL.
 const SESSION_TICKETS: usize = 2;

@@ -13,10 +13,13 @@ use ringcache_engine::{Outcome, ShardId};
 use super::Worker;
 use crate::allowance::free_bytes;
 use crate::driver::{Chunk, Driver, OutgoingDatagram, Received, Refusal};
-use crate::limits::{UDP_REQUESTS_MAX, UDP_SENDS_MAX, UDP_SPARE_BUFFERS_MAX, UDP_UNSENT_BYTES_MAX};
+use crate::limits::{
+    UDP_REQUESTS_MAX, UDP_SENDS_MAX, UDP_SOURCE_PORT_MIN, UDP_SPARE_BUFFERS_MAX, UDP_UNSENT_BYTES_MAX,
+};
 use crate::mesh::Ticket;
 use crate::node::Node;
 use crate::output::Output;
+use crate::protocol::binary::header::RESPONSE;
 use crate::protocol::udp::{Parts, Refused, Request};
 use crate::reach::Reach;
 use crate::session::datagram::{Answer, Datagram, Stage};
@@ -156,9 +159,11 @@ impl Exit {
         if self.unsent_bytes + bytes > UDP_UNSENT_BYTES_MAX {
             return bounds.counters.udp_dropped.add(1);
         }
-        let free = bytes.min(origin.free_bytes);
+        let cost = parts.wire_bytes();
+        // Two nodes that answer each other's complaints would do so for ever.
+        let free = if is_complaint(answer) { 0 } else { cost.min(origin.free_bytes) };
         let source = origin.source.ip();
-        if bytes > free && !bounds.node.allowances.take(source, bytes - free, bounds.now_millis) {
+        if cost > free && !bounds.node.allowances.take(source, cost - free, bounds.now_millis) {
             return bounds.counters.udp_limited.add(1);
         }
         origin.free_bytes -= free;
@@ -228,6 +233,11 @@ impl Worker {
         let Some((source, bytes)) = driver.datagram(chunk) else {
             return local.counters().udp_malformed.add(1);
         };
+        // A service, or a node like this one, would take an answer for a request.
+        let port = source.port();
+        if port < UDP_SOURCE_PORT_MIN || local.node.config.udp_port == Some(port) {
+            return local.counters().udp_dropped.add(1);
+        }
         local.counters().bytes_read.add(bytes.len() as u64);
         let request = match Request::read(bytes) {
             Ok(request) => request,
@@ -279,6 +289,14 @@ impl Worker {
             Ok(bytes) => self.local.counters().bytes_written.add(bytes as u64),
             Err(_) => self.local.counters().udp_dropped.add(1),
         }
+    }
+}
+
+/// Whether an answer says that there was nothing to answer: in text, or in the binary protocol by its status.
+fn is_complaint(answer: &Output) -> bool {
+    match &answer.bytes[..] {
+        [RESPONSE, _, _, _, _, _, status @ ..] => !status.starts_with(&[0, 0]),
+        text => [&b"ERROR"[..], b"CLIENT_ERROR", b"SERVER_ERROR"].iter().any(|begin| text.starts_with(begin)),
     }
 }
 

@@ -124,9 +124,17 @@ impl Worker {
         }
         let mut outgoing = self.spare.take();
         let into = &mut outgoing.output.bytes;
-        if let Some(mut plain) = sealed.plain.take() {
+        let mut is_worn = false;
+        if sealed.channel.is_broken() {
+            // Only the alert goes; answers that came after the error can't be encrypted.
+            sealed.plain.take().into_iter().for_each(|plain| self.spare.put(plain));
+            into.append(&mut sealed.channel.take_unsent());
+        } else if let Some(mut plain) = sealed.plain.take() {
             match sealed.channel.seal(&mut plain, self.local.node.tls.send_bytes(), into) {
-                Ok(bytes) => self.local.counters().bytes_written.add(bytes as u64),
+                Ok(bytes) => {
+                    self.local.counters().bytes_written.add(bytes as u64);
+                    is_worn = sealed.channel.is_worn();
+                }
                 Err(broken) => {
                     self.complain(ticket, &broken);
                     return self.close(ticket, Reason::Error);
@@ -146,5 +154,8 @@ impl Worker {
         // The worker must not sleep over the end of a send that another one follows.
         let is_last = !connection.has_unsent();
         connection.flight = Some(self.driver.send(ticket, connection.socket.as_fd(), outgoing, is_last));
+        if is_worn {
+            self.end_input(ticket);
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::output::Output;
 /// First byte of a request.
 pub const REQUEST: u8 = 0x80;
 /// First byte of a response.
-const RESPONSE: u8 = 0x81;
+pub const RESPONSE: u8 = 0x81;
 /// Length of a header.
 pub const HEADER_BYTES: usize = 24;
 
