@@ -394,3 +394,64 @@ impl<'a> Rest<'a> {
         Ok(bytes.as_chunks::<4>().0.iter().map(|number| u32::from_le_bytes(*number)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn books() -> Books {
+        let slab = |number, form, filled, records| SlabBook {
+            number: SlabNumber(number),
+            queue: Queue::Main,
+            class: 1,
+            form,
+            filled,
+            records,
+            crc: 7,
+            living: vec![1; usize::from(records > 0)],
+        };
+        let mut free = FreeSpace::of(1);
+        (free.warm, free.cold, free.fresh) = (vec![9], vec![7, 8], Vec::from([Range { start: 10, end: 64 }]));
+        free.runs[1] = vec![5];
+        let slabs =
+            vec![slab(1, Form::Sealed, 40, 1), slab(2, Form::Open, 0, 0), slab(3, Form::Run, 5000, 1)];
+        let shard = ShardBook {
+            position: Version(9),
+            flushed: Version(3),
+            flush_at: Some(Seconds(5)),
+            prices: Prices::default(),
+            slabs,
+        };
+        Books { identity: [3; 16], arena_bytes: 64 * 4096, slab_bytes: 4096, free, shards: vec![shard] }
+    }
+
+    #[test]
+    fn books_are_read_as_they_were_written() {
+        assert_eq!(Books::decode(&books().encode()), Ok(books()));
+    }
+
+    /// Each of these would have a checksum that fits.
+    #[test]
+    fn books_that_contradict_themselves_are_refused() {
+        let changes: [fn(&mut Books); 12] = [
+            |books| books.slab_bytes = 5000,
+            |books| books.arena_bytes = 32 * 4096,
+            |books| books.shards.clear(),
+            |books| books.free.cold.push(3),
+            |books| books.free.cold.push(4),
+            |books| books.free.runs[3].push(61),
+            |books| books.free.fresh.push(Range { start: 3, end: 2 }),
+            |books| books.free.warm.push(0),
+            |books| books.shards[0].slabs[0].filled = 4100,
+            |books| books.shards[0].slabs[0].living = vec![3],
+            |books| books.shards[0].slabs[1].number = SlabNumber(1),
+            |books| books.shards[0].position = Version(u64::MAX),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut books = books();
+            change(&mut books);
+            let decoded = Books::decode(&books.encode());
+            assert!(matches!(decoded, Err(Refusal::Contradiction(_))), "{number}: {decoded:?}");
+        }
+    }
+}
