@@ -32,7 +32,7 @@ pub struct LoneSession {
 struct NoOtherWorkers;
 
 impl SendAway for NoOtherWorkers {
-    fn send_away(&mut self, shard: ShardId, _ticket: Ticket, _write: &Write<'_>) {
+    fn send_away(&mut self, shard: ShardId, _ticket: Ticket, _write: &Write<'_>, _is_noted: bool) {
         unreachable!("there is one shard, not {shard:?}")
     }
 

@@ -48,7 +48,7 @@ fn there_and_back(near: &mut MeshEnd, far: &mut MeshEnd, writes: u64) {
         let key = key(number);
         let op = Op::Store(Store::set(&[b'v'; VALUE_BYTES], 0, Expiry::NEVER));
         let write = Write { hash: KeyHash::of(&key), key: &key, op };
-        near.outbox.push(ShardId(1), Ticket { connection: 0, generation: 0 }, &write);
+        near.outbox.push(ShardId(1), Ticket { connection: 0, generation: 0 }, &write, true);
     }
     near.outbox.flush(|_| {});
     while let Some(message) = far.inbox.take(0) {

@@ -149,7 +149,7 @@ impl Shard {
         let (owner, shared) = (&mut self.owner, &*self.shared);
         owner.flush_if_due(shared, now);
         owner.recycle(shared);
-        let is_growing = owner.grow_index(shared, 64);
+        let is_growing = owner.grow_index(shared, 64, now);
         let is_reclaiming = owner.reclaim_in_background(shared, now);
         owner.publish_sizes(shared);
         is_growing || is_reclaiming || !owner.waiting.is_empty()

@@ -125,7 +125,7 @@ pub const WATCHER_LOG_BYTES: usize = 256 * 1024;
 pub const WORKER_LOG_BYTES: usize = 64 * 1024;
 /// The longest pause of a worker that serves watchers, in milliseconds.
 pub const WATCH_PAUSE_MILLIS: u64 = 10;
-/// Prefixes of keys that a worker counts for.
+/// Prefixes of keys that a node counts for.
 pub const PREFIXES_MAX: usize = 1 << 14;
 /// Longest datagram that is sent, its header included, as memcached's.
 pub const UDP_DATAGRAM_BYTES_MAX: usize = 1400;

@@ -210,13 +210,13 @@ impl Lane {
 }
 
 impl Outbox {
-    /// Copies the write into the batch for `shard`. Never fails: past a full batch or queue it is kept here until
+    /// Copies the write into the batch for `shard`; `is_noted` as for [`SendAway`](crate::reach::SendAway). Never fails: past a full batch or queue it is kept here until
     /// the queue has room; sessions are held back by their own bound (`SESSION_WRITES_WAITING_MAX`).
-    pub fn push(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>) {
+    pub fn push(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>, is_noted: bool) {
         self.writes_sent += 1;
         let lane = self.lane(shard.0);
         let batch = lane.filling.get_or_insert_with(|| lane.spare.pop().unwrap_or_default());
-        batch.push(ticket, write);
+        batch.push(ticket, write, is_noted);
         if batch.is_full() {
             self.seal(shard.0);
         }

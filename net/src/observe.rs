@@ -9,7 +9,7 @@ mod prefixes;
 mod watchers;
 
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_utils::CachePadded;
 use ringcache_engine::{Now, Op, Outcome, Status};
@@ -19,7 +19,7 @@ use crate::mesh::Ticket;
 use crate::server::roster::Roster;
 use events::{Event, Events, Got};
 pub use prefixes::PrefixCounts;
-use prefixes::Prefixes;
+use prefixes::{KnownPrefixes, Prefixes};
 use watchers::Watchers;
 pub use watchers::{TooMany, Watch, WatchCounts};
 
@@ -55,6 +55,7 @@ pub struct Observers {
     /// One for each worker.
     seats: Box<[CachePadded<Observer>]>,
     watchers: Watchers,
+    known: Arc<KnownPrefixes>,
 }
 
 /// Notes what one worker does.
@@ -64,6 +65,7 @@ pub struct Observer {
     /// Descriptor of that session's connection.
     socket: AtomicI32,
     delimiter: u8,
+    known: Arc<KnownPrefixes>,
     noted: Mutex<Noted>,
 }
 
@@ -76,11 +78,13 @@ impl Observers {
     /// Nobody looks on, but for the counts of `-D`.
     pub fn new(config: &Config) -> Self {
         let wanted = if config.detail_enabled { Streams::DETAIL.0 } else { 0 };
+        let known = Arc::new(KnownPrefixes::default());
         let seat = || {
             CachePadded::new(Observer {
                 wanted: AtomicU32::new(wanted),
                 socket: AtomicI32::new(0),
                 delimiter: config.prefix_delimiter,
+                known: Arc::clone(&known),
                 noted: Mutex::new(Noted {
                     prefixes: Prefixes::default(),
                     events: Events::new(config.worker_log_bytes),
@@ -91,6 +95,7 @@ impl Observers {
             wanted: AtomicU32::new(wanted),
             seats: (0..config.workers).map(|_| seat()).collect(),
             watchers: Watchers::new(config.watcher_log_bytes),
+            known,
         }
     }
 
@@ -143,11 +148,16 @@ impl Observers {
 
     /// Forgets the counts of all workers (`stats reset`).
     pub fn forget_prefixes(&self) {
+        self.known.forget();
         self.seats.iter().for_each(|seat| seat.noted().prefixes = Prefixes::default());
     }
 
     /// Begins to watch. Errors: as many as may be are there.
     pub fn watch(&self, streams: Streams) -> Result<Watch, TooMany> {
+        if self.watchers.counts().watchers == 0 {
+            // What was noted for those who have gone is nobody's.
+            self.seats.iter().for_each(|seat| seat.noted().events.clear());
+        }
         self.watchers.add(streams, |all| self.want(all))
     }
 
@@ -177,8 +187,8 @@ impl Observer {
     /// Notes a read of a key. `counts` when it is a get, not a touch.
     #[cold]
     pub fn fetched(&self, key: &[u8], got: Got, counts: bool) {
-        if counts && self.wants(Streams::DETAIL) {
-            self.noted().prefixes.count(key, self.delimiter, |prefix| {
+        if counts {
+            self.count(key, |prefix| {
                 prefix.gets += 1;
                 prefix.hits += u64::from(matches!(got, Got::Found { .. }));
             });
@@ -210,7 +220,7 @@ impl Observer {
 
     fn count(&self, key: &[u8], change: impl FnOnce(&mut PrefixCounts)) {
         if self.wants(Streams::DETAIL) {
-            self.noted().prefixes.count(key, self.delimiter, change);
+            self.noted().prefixes.count(key, self.delimiter, &self.known, change);
         }
     }
 

@@ -31,8 +31,9 @@ pub struct Reach<'a> {
 
 /// Takes writes on their way to other workers. The mesh does; so does a test that has no other workers.
 pub trait SendAway {
-    /// Copies the write, for `shard`. Never fails; see [`Outbox::push`].
-    fn send_away(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>);
+    /// Copies the write, for `shard`. Never fails; see [`Outbox::push`]. `is_noted`: those who look on are told of it when
+    /// it has been executed.
+    fn send_away(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>, is_noted: bool);
 
     /// Sends a step of a dump to the owner of `shard`; `Session::handle_step` gets it back.
     fn send_step(&mut self, shard: ShardId, ticket: Ticket, step: Box<Step>);
@@ -40,8 +41,8 @@ pub trait SendAway {
 
 impl SendAway for Outbox {
     #[inline]
-    fn send_away(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>) {
-        self.push(shard, ticket, write);
+    fn send_away(&mut self, shard: ShardId, ticket: Ticket, write: &Write<'_>, is_noted: bool) {
+        self.push(shard, ticket, write, is_noted);
     }
 
     fn send_step(&mut self, shard: ShardId, ticket: Ticket, step: Box<Step>) {
@@ -70,19 +71,13 @@ impl<'a> Reach<'a> {
     }
 
     /// Executes a write here or sends it to the shard's owner. A local value is not copied; a remote one is
-    /// copied once, into the batch.
+    /// copied once, into the batch. `is_noted` as for [`SendAway::send_away`].
     #[inline]
-    pub fn write(&mut self, write: &Write<'_>) -> Sent {
-        self.write_to(write.hash.shard(self.reader.shards()), write)
-    }
-
-    /// As [`Reach::write`], for a shard that the caller names: `flush_all` visits each of them.
-    #[inline]
-    pub fn write_to(&mut self, owner: ShardId, write: &Write<'_>) -> Sent {
+    pub fn write_to(&mut self, owner: ShardId, write: &Write<'_>, is_noted: bool) -> Sent {
         if owner == self.shard.id() {
             return Sent::Done(self.shard.apply(write, self.now));
         }
-        self.outbox.send_away(owner, self.ticket, write);
+        self.outbox.send_away(owner, self.ticket, write, is_noted);
         Sent::Away(owner)
     }
 }

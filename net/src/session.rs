@@ -64,6 +64,9 @@ pub struct Session {
     /// Input that was received and not yet taken. It begins with a command, with a data block to swallow, or,
     /// when `keys` is set, within a line of keys.
     kept: Vec<u8>,
+    /// Bytes at the front of `kept` that are done with. They go when they are half of it, so that executing little at a time
+    /// does not move the rest each time.
+    done: usize,
     /// The command at the front of `kept` is complete when it holds this many bytes.
     needed: usize,
     /// Bytes at the front of `kept` known to hold no end of line.
@@ -208,18 +211,24 @@ impl Session {
             }
             self.stream = None;
         }
-        if self.kept.is_empty() || self.kept.len() < self.needed {
+        if self.kept.is_empty() || self.kept.len() - self.done < self.needed {
             return Progress::Receive;
         }
         let mut kept = std::mem::take(&mut self.kept);
-        let (taken, progress) = self.run(&kept, reach, output);
+        let from = std::mem::take(&mut self.done);
+        let (taken, progress) = self.run(&kept[from..], reach, output);
+        let done = from + taken;
         // An idle session holds no buffer, and a large one goes when its value is stored.
-        if taken == kept.len() || progress == Progress::Close {
+        if done == kept.len() || progress == Progress::Close {
             reach.inputs.put(kept);
             return progress;
         }
-        kept.drain(..taken);
-        kept.shrink_to(self.needed.max(KEPT_INPUT_STEP_BYTES));
+        if progress == Progress::Hold && 2 * done < kept.len() {
+            self.done = done;
+        } else {
+            kept.drain(..done);
+            kept.shrink_to(self.needed.max(KEPT_INPUT_STEP_BYTES));
+        }
         self.kept = kept;
         progress
     }
@@ -227,7 +236,7 @@ impl Session {
     /// Closes as soon as the answers before are complete.
     fn close(&mut self) -> Progress {
         self.is_closing = true;
-        self.kept = Vec::new();
+        (self.kept, self.done) = (Vec::new(), 0);
         if self.answers.is_empty() { Progress::Close } else { Progress::Hold }
     }
 
@@ -240,8 +249,9 @@ impl Session {
             self.kept = spare.take(self.needed);
         }
         let length = self.kept.len() + input.len();
-        if length > self.kept.capacity() && self.needed > length {
-            let grown = length.max(KEPT_INPUT_STEP_BYTES).saturating_mul(2).min(self.needed);
+        let needed = self.needed + self.done;
+        if length > self.kept.capacity() && needed > length {
+            let grown = length.max(KEPT_INPUT_STEP_BYTES).saturating_mul(2).min(needed);
             self.kept.reserve_exact(grown.max(length) - self.kept.len());
         }
         self.kept.extend_from_slice(input);

@@ -7,6 +7,31 @@ use crate::server::{Connection, Server, Transport};
 /// What a machine with an ordinary limit can be asked for.
 const CONNECTIONS: usize = 10_000;
 
+/// Without CAS uniques an item is eight bytes smaller, for every command and every owner.
+#[test]
+fn the_largest_item_is_memcacheds_with_and_without_cas() {
+    for (flags, fixed_bytes) in [(&["-t", "3", "-I", "1k"][..], 59), (&["-t", "3", "-I", "1k", "-C"], 51)] {
+        let server = Server::ringcached(flags);
+        let mut connection = server.connect();
+        let largest = 1024 - fixed_bytes - 2;
+        for number in 10..30 {
+            let value = "x".repeat(largest);
+            assert_eq!(
+                connection.ask(&format!("set {number} 0 0 {largest}\r\n{value}")),
+                "STORED",
+                "{flags:?}"
+            );
+            assert_eq!(connection.ask(&format!("append {number} 0 0 1\r\nx")), "NOT_STORED", "{flags:?}");
+            let value = format!("{value}x");
+            let answer = connection.ask(&format!("set {number} 0 0 {}\r\n{value}", value.len()));
+            assert_eq!(answer, "SERVER_ERROR object too large for cache", "{flags:?}");
+            let most = largest - 1;
+            assert_eq!(connection.ask(&format!("set {number} 0 0 {most}\r\n{}", &value[..most])), "STORED");
+            assert_eq!(connection.ask(&format!("append {number} 0 0 1\r\nx")), "STORED", "{flags:?}");
+        }
+    }
+}
+
 #[test]
 fn ten_thousand_connections_are_open_at_once() {
     let count = CONNECTIONS.min(descriptors_left());

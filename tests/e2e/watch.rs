@@ -63,6 +63,59 @@ fn every_command_is_streamed() {
     }
 }
 
+/// Goal: what is noted does not depend on which worker owns the key, also where a command needs a write of its own.
+#[test]
+fn refused_stores_and_touches_into_the_past_are_noted_alike() {
+    let server = Server::ringcached(&["-t", "4", "-I", "1k"]);
+    let mut watcher = watch(&server, "fetchers mutations deletions");
+    let mut connection = server.connect();
+    assert_eq!(connection.ask("stats detail on"), "OK");
+    let large = "x".repeat(2000);
+    for number in 0..24 {
+        let key = format!("p:{number}");
+        assert_eq!(connection.ask(&format!("set {key} 0 0 1\r\nv")), "STORED");
+        assert_eq!(connection.ask(&format!("gat -1 {key}")), format!("VALUE {key} 0 1"));
+        assert_eq!((connection.receive_line(), connection.receive_line()), ("v".into(), "END".into()));
+        assert_eq!(connection.ask(&format!("set {key} 0 0 1\r\nv")), "STORED");
+        assert_eq!(connection.ask(&format!("mg {key} T-1")), "HD");
+        let refusal = "SERVER_ERROR object too large for cache";
+        assert_eq!(connection.ask(&format!("set {key} 0 0 2000\r\n{large}")), refusal);
+        for expected in [
+            format!("type=item_store key=p%3A{number} status=stored cmd=set"),
+            format!("type=item_get key=p%3A{number} status=found"),
+            format!("type=item_store key=p%3A{number} status=stored cmd=set"),
+            format!("type=item_get key=p%3A{number} status=found"),
+            format!("type=item_store key=p%3A{number} status=too_large cmd=set"),
+        ] {
+            let event = event(&mut watcher);
+            assert!(event.starts_with(&expected), "{event}, not {expected}");
+        }
+    }
+    assert_eq!(connection.ask("stats detail dump"), "PREFIX p get 48 hit 48 set 72 del 0");
+}
+
+/// What was noted for a watcher that has gone is not the next one's.
+#[test]
+fn a_watcher_begins_with_what_happens_from_then_on() {
+    let server = Server::ringcached(&["-t", "4"]);
+    let mut connections: Vec<Connection> = (0..4).map(|_| server.connect()).collect();
+    for round in 0..20 {
+        drop(watch(&server, "mutations"));
+        for connection in &mut connections {
+            assert_eq!(connection.ask("set before 0 0 1\r\nv"), "STORED");
+        }
+        // Whoever closes is noticed at some time; until then its events are still noted.
+        let mut watcher = watch(&server, "mutations");
+        for connection in &mut connections {
+            assert_eq!(connection.ask(&format!("set after{round} 0 0 1\r\nv")), "STORED");
+        }
+        for _ in 0..connections.len() {
+            let event = event(&mut watcher);
+            assert!(event.contains(&format!(" key=after{round} ")), "{event}");
+        }
+    }
+}
+
 #[test]
 fn evictions_are_streamed() {
     let server = Server::ringcached(&["-t", "1", "-m", "2", "-I", "100k"]);

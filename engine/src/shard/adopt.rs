@@ -217,7 +217,7 @@ impl Owner {
         let read = |location| RecordView::at(&shared.arena, location).hash();
         if self.index.insert(&self.part(shared).index, *hash, *location, read).is_err() {
             // Where no line is free and none can be made, one record less is there; it is counted as evicted.
-            let _ = self.insert(shared, *hash, *location);
+            let _ = self.insert(shared, *hash, *location, now);
         }
         Ok(())
     }

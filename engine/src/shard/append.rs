@@ -65,7 +65,7 @@ impl Owner {
                 self.index.replace(&self.part(shared).index, place, location);
                 self.bury(shared, place.location);
             }
-            None => self.insert(shared, hash, location)?,
+            None => self.insert(shared, hash, location, now)?,
         }
         Ok(location)
     }
@@ -91,32 +91,33 @@ impl Owner {
         shared: &Shared,
         hash: KeyHash,
         location: Location,
+        now: Now,
     ) -> Result<(), NoMemory> {
         let arena = &shared.arena;
         let read = |location| RecordView::at(arena, location).hash();
         while self.index.insert(&self.part(shared).index, hash, location, read).is_err() {
             // Keys crowd here, as when a copy comes in bucket order: a larger table, at once.
             let is_growing = self.index.is_growing(&self.part(shared).index) || self.start_growth(shared);
-            if is_growing && self.grow_index(shared, GROW_HOMES_WHEN_CROWDED) {
+            if is_growing && self.grow_index(shared, GROW_HOMES_WHEN_CROWDED, now) {
                 continue;
             }
             if shared.options.evictions {
                 let victim = self.index.neighbour(&self.part(shared).index, hash);
-                self.evict(shared, victim.expect("a full run of lines begins with a full line"));
+                self.evict(shared, victim.expect("a full run of lines begins with a full line"), now);
             } else {
                 self.bury(shared, location);
                 return Err(NoMemory);
             }
         }
-        self.grow_index(shared, GROW_HOMES_PER_INSERT);
+        self.grow_index(shared, GROW_HOMES_PER_INSERT, now);
         Ok(())
     }
 
     /// Takes out a record that stands where a key must go.
-    fn evict(&mut self, shared: &Shared, location: Location) {
+    fn evict(&mut self, shared: &Shared, location: Location, now: Now) {
         let view = RecordView::at(&shared.arena, location);
         let place = self.index.find(&self.part(shared).index, view.hash(), |other| other == location);
-        self.part(shared).counters.evictions.add(1);
+        self.note_eviction(shared, location, now);
         self.take_out(shared, place.expect("the index named it"));
     }
 
@@ -359,7 +360,7 @@ impl Owner {
 
     /// Moves some home buckets; starts a larger table when the load asks for one. False when nothing is to be moved, or
     /// memory for the next part of the table must be found first.
-    pub(super) fn grow_index(&mut self, shared: &Shared, homes: u64) -> bool {
+    pub(super) fn grow_index(&mut self, shared: &Shared, homes: u64, now: Now) -> bool {
         let part = self.part(shared);
         if self.index.wants_growth(&part.index) {
             self.start_growth(shared);
@@ -373,7 +374,7 @@ impl Owner {
         let read = |location| RecordView::at(arena, location).hash();
         let outgrown = self.index.grow(&part.index, homes, expect, read, |location| lost.push(location));
         for location in lost {
-            part.counters.evictions.add(1);
+            self.note_eviction(shared, location, now);
             self.bury(shared, location);
         }
         let released = self.index.release_moved(&part.index);

@@ -255,7 +255,16 @@ impl Owner {
     }
 
     fn evict_record(&mut self, shared: &Shared, place: Place, now: Now) {
-        let view = RecordView::at(&shared.arena, place.location);
+        self.note_eviction(shared, place.location, now);
+        self.take_out(shared, place);
+    }
+
+    /// Counts a record that goes while it is alive, and remembers it for those who look on. A tombstone is nobody's loss.
+    pub(super) fn note_eviction(&mut self, shared: &Shared, location: Location, now: Now) {
+        let view = RecordView::at(&shared.arena, location);
+        if view.kind() == Kind::Tombstone {
+            return;
+        }
         let counters = &self.part(shared).counters;
         counters.evictions.add(1);
         counters.evicted_idle_seconds.set(u64::from(view.idle_seconds(now.seconds)));
@@ -271,7 +280,6 @@ impl Owner {
                 value_bytes: view.value().len(),
             });
         }
-        self.take_out(shared, place);
     }
 
     /// Keeps a living record by copying it to the end of a queue; it is lost only when even the spare is used up.

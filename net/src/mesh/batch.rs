@@ -36,11 +36,12 @@ struct Posted {
     key_bytes: usize,
     value_bytes: usize,
     op: Op<'static>,
+    is_noted: bool,
 }
 
 impl WriteBatch {
-    /// Copies a write into the batch.
-    pub fn push(&mut self, ticket: Ticket, write: &Write<'_>) {
+    /// Copies a write into the batch. `is_noted`: [`WriteBatch::executed`] tells of it.
+    pub fn push(&mut self, ticket: Ticket, write: &Write<'_>, is_noted: bool) {
         let (op, value) = parted(&write.op);
         self.posted.push(Posted {
             ticket,
@@ -49,6 +50,7 @@ impl WriteBatch {
             key_bytes: write.key.len(),
             value_bytes: value.len(),
             op,
+            is_noted,
         });
         self.bytes.extend_from_slice(write.key);
         self.bytes.extend_from_slice(value);
@@ -88,10 +90,11 @@ impl WriteBatch {
         self.posted.iter().map(|posted| posted.ticket).zip(&self.outcomes)
     }
 
-    /// The writes with the sessions they belong to and their outcomes, for those who look on. A store's value is
-    /// told by its length only.
+    /// The writes with the sessions they belong to and their outcomes, for those who look on; without those that
+    /// nobody asked for. A store's value is told by its length only.
     pub fn executed(&self) -> impl Iterator<Item = Executed<'_>> {
-        self.posted.iter().zip(&self.outcomes).map(|(posted, outcome)| Executed {
+        let noted = self.posted.iter().zip(&self.outcomes).filter(|(posted, _)| posted.is_noted);
+        noted.map(|(posted, outcome)| Executed {
             ticket: posted.ticket,
             key: &self.bytes[posted.at..posted.at + posted.key_bytes],
             op: &posted.op,

@@ -53,7 +53,7 @@ fn messages_past_a_full_queue_wait_in_order() {
     let writes = (MESH_QUEUE_MESSAGES + 3) * MESH_BATCH_WRITES;
     for number in 0..writes {
         let ticket = Ticket { connection: number as u32, generation: 1 };
-        sender.outbox.push(ShardId(1), ticket, &delete(b"k"));
+        sender.outbox.push(ShardId(1), ticket, &delete(b"k"), true);
     }
     let mut expected = 0;
     while expected < writes {

@@ -1,6 +1,7 @@
 //! Counts per prefix of keys: what stands before the first delimiter. A key without one counts nowhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
 
 use memchr::memchr;
 
@@ -19,16 +20,39 @@ pub struct PrefixCounts {
     pub deletes: u64,
 }
 
+/// The prefixes that any worker of the node counts for. A worker asks once for each prefix that is new to it.
+#[derive(Default)]
+pub(super) struct KnownPrefixes(Mutex<HashSet<Box<[u8]>>>);
+
+impl KnownPrefixes {
+    /// Whether a worker may count for `prefix`: it is known, or there is room for one more.
+    fn admit(&self, prefix: &[u8]) -> bool {
+        let mut known = self.0.lock().expect("nothing panics while holding it");
+        known.contains(prefix) || known.len() < PREFIXES_MAX && known.insert(prefix.into())
+    }
+
+    pub(super) fn forget(&self) {
+        *self.0.lock().expect("nothing panics while holding it") = HashSet::new();
+    }
+}
+
+/// The counts of one worker.
 #[derive(Default)]
 pub(super) struct Prefixes(HashMap<Box<[u8]>, PrefixCounts>);
 
 impl Prefixes {
     /// Counts for the prefix of `key`; past the limit on prefixes only for those that are known.
-    pub(super) fn count(&mut self, key: &[u8], delimiter: u8, change: impl FnOnce(&mut PrefixCounts)) {
+    pub(super) fn count(
+        &mut self,
+        key: &[u8],
+        delimiter: u8,
+        known: &KnownPrefixes,
+        change: impl FnOnce(&mut PrefixCounts),
+    ) {
         let Some(end) = memchr(delimiter, key) else { return };
         if let Some(counts) = self.0.get_mut(&key[..end]) {
             change(counts);
-        } else if self.0.len() < PREFIXES_MAX {
+        } else if known.admit(&key[..end]) {
             change(self.0.entry(key[..end].into()).or_default());
         }
     }
@@ -53,14 +77,14 @@ impl Prefixes {
 
 #[cfg(test)]
 mod tests {
-    use super::{PrefixCounts, Prefixes};
+    use super::{KnownPrefixes, PrefixCounts, Prefixes};
     use crate::limits::PREFIXES_MAX;
 
     #[test]
     fn a_key_counts_for_what_stands_before_the_first_delimiter() {
-        let mut prefixes = Prefixes::default();
+        let (mut prefixes, known) = (Prefixes::default(), KnownPrefixes::default());
         for key in [&b"a:1"[..], b"a:b:c", b":x", b"none", b"b:", b""] {
-            prefixes.count(key, b':', |counts| counts.sets += 1);
+            prefixes.count(key, b':', &known, |counts| counts.sets += 1);
         }
         let mut twice = Prefixes::default();
         twice.add(&prefixes);
@@ -71,13 +95,19 @@ mod tests {
     }
 
     #[test]
-    fn there_are_only_so_many_prefixes() {
-        let mut prefixes = Prefixes::default();
+    fn a_node_has_only_so_many_prefixes() {
+        let known = KnownPrefixes::default();
+        let mut workers = [Prefixes::default(), Prefixes::default()];
         for number in 0..PREFIXES_MAX + 10 {
-            prefixes.count(format!("{number}:").as_bytes(), b':', |counts| counts.gets += 1);
+            let key = format!("{number}:");
+            workers[number % 2].count(key.as_bytes(), b':', &known, |counts| counts.gets += 1);
         }
-        prefixes.count(b"0:", b':', |counts| counts.gets += 1);
-        let all = prefixes.into_sorted();
-        assert_eq!((all.len(), all[0].1.gets), (PREFIXES_MAX, 2));
+        for worker in &mut workers {
+            worker.count(b"0:", b':', &known, |counts| counts.gets += 1);
+        }
+        let mut sum = Prefixes::default();
+        workers.iter().for_each(|worker| sum.add(worker));
+        let all = sum.into_sorted();
+        assert_eq!((all.len(), all[0].1.gets), (PREFIXES_MAX, 3));
     }
 }

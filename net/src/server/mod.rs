@@ -27,7 +27,9 @@ use ringcache_engine::{Engine, EngineOptions, OpenError, Seconds, Shard};
 use crate::auth::{Auth, UserFileError};
 use crate::config::{Config, Encryption, Terms};
 use crate::driver::{self, Refusal};
-use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, EXECUTOR_BYTES, EXECUTOR_RING_DEPTH};
+use crate::limits::{
+    DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, EXECUTOR_BYTES, EXECUTOR_RING_DEPTH, ITEM_CAS_BYTES,
+};
 use crate::mesh::{self, Doors};
 use crate::node::Node;
 use crate::sys::{self, Resource, Signal};
@@ -360,7 +362,8 @@ fn engine_options(config: &Config) -> EngineOptions {
     EngineOptions {
         memory_bytes: config.memory_bytes,
         shards: config.workers,
-        item_bytes_max: config.item_bytes_max,
+        // Without CAS uniques memcached's items are smaller by one; the engine measures them with it.
+        item_bytes_max: config.item_bytes_max + if config.cas { 0 } else { ITEM_CAS_BYTES as u32 },
         evictions: config.evictions,
         huge_pages: config.huge_pages,
         slab_bytes: None,

@@ -1,6 +1,6 @@
 //! What the commands of one call into a session work with: the engine, the answers, the batch of lookups.
 
-use ringcache_engine::{KeyHash, Op, Outcome, ShardId, Write};
+use ringcache_engine::{KeyHash, Op, Outcome, ShardId, Status, Store, Write};
 
 use crate::dump::{self, Crawl, Dump};
 use crate::limits::OUTPUT_BYTES_HIGH;
@@ -215,11 +215,10 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
         if !self.answers.may_write(shard, written) {
             return Delivery::Wait;
         }
-        match self.reach.write_to(shard, write) {
+        let is_noted = form.verb != Verb::Unasked;
+        match self.reach.write_to(shard, write, is_noted) {
             Sent::Done(outcome) => {
-                if form.verb != Verb::Unasked
-                    && let Some(observer) = self.reach.observer()
-                {
+                if is_noted && let Some(observer) = self.reach.observer() {
                     observer.wrote(write.key, &write.op, write.value_bytes(), &outcome, self.reach.now);
                 }
                 Delivery::Done(outcome)
@@ -229,6 +228,14 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
                 self.answers.wait(away, self.reach.reader.shards(), form, text);
                 Delivery::Away
             }
+        }
+    }
+
+    /// Notes a store that is refused for its size, for those who look on.
+    pub fn note_too_large(&self, key: &[u8], store: Store<'_>, value_bytes: usize) {
+        if let Some(observer) = self.reach.observer() {
+            let outcome = Outcome::bare(Status::TooLarge);
+            observer.wrote(key, &Op::Store(store), value_bytes, &outcome, self.reach.now);
         }
     }
 

@@ -94,7 +94,7 @@ struct Away {
 }
 
 impl SendAway for Away {
-    fn send_away(&mut self, shard: ShardId, _ticket: Ticket, write: &Write<'_>) {
+    fn send_away(&mut self, shard: ShardId, _ticket: Ticket, write: &Write<'_>, _is_noted: bool) {
         self.writes[usize::from(shard.0)].push_back(OwnedWrite::of(write));
     }
 

@@ -37,7 +37,10 @@ impl<'r> Exchange<'_, '_, 'r> {
         let record = sight.reader.get(hash, key, sight.now);
         match self.send(&write, Form { verb: Verb::Unasked, silent: true }, &[]) {
             Delivery::Wait => Touched::Wait,
-            Delivery::Away | Delivery::Done(_) => Touched::Found(record),
+            Delivery::Away | Delivery::Done(_) => {
+                sight.note_fetch(key, &record);
+                Touched::Found(record)
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ struct OwnedWrite {
 }
 
 impl SendAway for Away {
-    fn send_away(&mut self, shard: ShardId, _ticket: Ticket, write: &Write<'_>) {
+    fn send_away(&mut self, shard: ShardId, _ticket: Ticket, write: &Write<'_>, _is_noted: bool) {
         let (value, op) = match write.op {
             Op::Store(store) => (store.value.to_vec(), Op::Store(Store { value: &[], ..store })),
             Op::Delete(delete) => (Vec::new(), Op::Delete(delete)),
@@ -149,9 +149,26 @@ impl World {
         }
     }
 
+    /// Executes a write that is under way and hands its outcome to `take`; `None` when there is none.
+    #[allow(dead_code, reason = "each target uses its own part of this file")]
+    pub fn deliver<R>(&mut self, take: impl FnOnce(ShardId, &Outcome, &mut Reach<'_>) -> R) -> Option<R> {
+        let at = self.away.writes.iter().position(|queue| !queue.is_empty())?;
+        let write = self.away.writes[at].pop_front().expect("found not empty");
+        let outcome = write.apply(&mut self.shards[at]);
+        Some(self.turn(|reach| take(ShardId(at as u16), &outcome, reach)))
+    }
+
     fn call(&mut self, step: impl FnOnce(&mut Session, &mut Reach<'_>, &mut Output) -> Progress) {
+        let mut session = std::mem::take(&mut self.session);
+        let mut output = std::mem::take(&mut self.output);
+        self.progress = self.turn(|reach| step(&mut session, reach, &mut output));
+        (self.session, self.output) = (session, output);
+    }
+
+    /// One turn with what a session may reach.
+    pub fn turn<R>(&mut self, turn: impl FnOnce(&mut Reach<'_>) -> R) -> R {
         let (own, _) = self.shards.split_first_mut().expect("a node has a shard");
-        let mut reach = Reach {
+        let result = turn(&mut Reach {
             shard: own,
             reader: &self.reader,
             outbox: &mut self.away,
@@ -160,8 +177,8 @@ impl World {
             counters: &self.node.workers[0],
             now: NOW,
             ticket: Ticket { connection: 0, generation: 0 },
-        };
-        self.progress = step(&mut self.session, &mut reach, &mut self.output);
+        });
         self.reader.end_turn();
+        result
     }
 }

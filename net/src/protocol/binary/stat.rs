@@ -19,11 +19,18 @@ const DETAILED: &[u8] = b"detailed";
 ///
 /// Cost: as the `stats` command of the text protocol, and a copy of its reply.
 pub fn stat(x: &mut Exchange<'_, '_, '_>, request: &Request<'_>) -> Flow {
+    // As in the text protocol: writes to other workers are counted by prefix when their outcomes are back.
+    let is_detail = request.key.starts_with(b"detail");
+    if is_detail && !x.may_take_over() {
+        return Flow::Wait;
+    }
     let mut text = Vec::new();
     let is_known = is_offered(request.key) && {
         let (node, now) = (x.reach.node, x.reach.now);
         stats::report(node, now, request.key, &mut text)
     };
+    // `detail on` holds for the requests behind it.
+    x.sight.observer = x.reach.observer();
     let output = x.sink();
     if !is_known || text.starts_with(b"CLIENT_ERROR") {
         push_error(request.asked, Status::NotFound, output);

@@ -55,6 +55,7 @@ fn store_value(x: &mut Exchange<'_, '_, '_>, request: &Request<'_>, store: Store
         if request.asked.opcode == Opcode::Set && !remove(x, hash, request.key) {
             return Flow::Wait;
         }
+        x.note_too_large(request.key, store, request.value_bytes);
         return request.refuse(x, Status::TooLarge);
     }
     let Some(value) = request.value() else { return Flow::More(request.bytes()) };

@@ -192,6 +192,7 @@ fn touch_into_past(
         return Flow::Wait;
     }
     let sight = x.sight();
+    sight.note_fetch(key.bytes, &Found::Hit(*record));
     count_hit(flags, sight);
     // The touch may still be on its way to the key's owner, and the record then shows the expiry it had.
     push_record(record, &PlainGet::of(flags, sight), key, [expiry_before, touch], sight, x.sink());

@@ -8,7 +8,7 @@ use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens};
 use crate::protocol::meta::flags::{Flags, Key};
 use crate::protocol::meta::{push_key, push_number, push_token};
-use crate::protocol::text::store::{self, Data};
+use crate::protocol::text::store::{self, Data, Large};
 use crate::protocol::{BAD_DATA, BAD_FORMAT, NO_MEMORY_TO_STORE, TOO_LARGE};
 use crate::session::answers::{Form, Verb};
 use crate::session::lookups::Sight;
@@ -37,7 +37,9 @@ pub fn set(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     };
     let hash = KeyHash::of(key.bytes);
     if !store::fits(key.bytes, flags.client_flags, bytes, &x.reach.node.config) {
-        return store::refuse_large(x, hash, key.bytes, true, false, command.line_bytes, bytes);
+        let store = store_of(&flags, mode, &[], x.sight());
+        let large = Large { hash, key: key.bytes, store, removes: true, bytes };
+        return store::refuse_large(x, &large, false, command.line_bytes);
     }
     let value = match Data::of(command, bytes) {
         Data::Whole(value) => value,

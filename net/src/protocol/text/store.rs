@@ -6,7 +6,7 @@
 //! <data>
 //! ```
 
-use ringcache_engine::{Delete, KeyHash, Op, Outcome, Status, Store, StoreMode, Write};
+use ringcache_engine::{Delete, Expiry, KeyHash, Op, Outcome, Status, Store, StoreMode, Write};
 
 use crate::config::Config;
 use crate::limits::{DATA_BYTES_MAX, ITEM_CAS_BYTES, ITEM_ENDS_BYTES, ITEM_FLAGS_BYTES, ITEM_HEADER_BYTES};
@@ -98,7 +98,9 @@ fn store_with(x: &mut Exchange<'_, '_, '_>, command: Command<'_>, mode: StoreMod
     let hash = KeyHash::of(key);
     if !fits(key, flags, bytes, &x.reach.node.config) {
         let removes = mode == StoreMode::Set && verb == Verb::Store;
-        return refuse_large(x, hash, key, removes, silent, command.line_bytes, bytes);
+        let store = Store { mode, compare, ..Store::set(&[], flags, Expiry::NEVER) };
+        let large = Large { hash, key, store, removes, bytes };
+        return refuse_large(x, &large, silent, command.line_bytes);
     }
     let value = match Data::of(command, bytes) {
         Data::Whole(value) => value,
@@ -123,21 +125,33 @@ fn store_with(x: &mut Exchange<'_, '_, '_>, command: Command<'_>, mode: StoreMod
     Flow::Taken(command.line_bytes + bytes + 2)
 }
 
+/// A store over `-I`.
+pub struct Large<'k> {
+    /// The key's hash.
+    pub hash: KeyHash,
+    /// The key.
+    pub key: &'k [u8],
+    /// What was asked, without a value.
+    pub store: Store<'static>,
+    /// Whether what the key held goes.
+    pub removes: bool,
+    /// Length of the value.
+    pub bytes: usize,
+}
+
 /// Refuses a value over `-I`: its data is swallowed, and what the key held must not be taken for it.
 pub fn refuse_large(
     x: &mut Exchange<'_, '_, '_>,
-    hash: KeyHash,
-    key: &[u8],
-    removes: bool,
+    large: &Large<'_>,
     silent: bool,
     line_bytes: usize,
-    data_bytes: usize,
 ) -> Flow {
-    if removes && !remove(x, hash, key) {
+    if large.removes && !remove(x, large.hash, large.key) {
         return Flow::Wait;
     }
+    x.note_too_large(large.key, large.store, large.bytes);
     x.reach.counters.store_too_large.add(1);
-    x.refuse_data(silent, TOO_LARGE, line_bytes, data_bytes)
+    x.refuse_data(silent, TOO_LARGE, line_bytes, large.bytes)
 }
 
 /// Removes what a key holds, unasked; false when that has to wait.

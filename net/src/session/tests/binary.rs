@@ -438,3 +438,23 @@ fn the_binding_decides_where_the_first_byte_does_not() {
     assert_eq!(world.ask([version, b"\r\n".to_vec()].concat()), b"ERROR\r\n");
     assert_eq!(world.ask("mn\r\n"), b"MN\r\n");
 }
+
+/// `stat` with `detail` counts and shows what was asked before it, also by writes that are with other workers.
+#[test]
+fn counts_per_prefix_keep_the_order_of_requests() {
+    for shards in [1, 2, 4] {
+        let mut world = World::with_config(shards, Config { cas: false, ..Config::default() });
+        let stat = |key: &str| Frame::request(code::STAT).key(key).bytes();
+        let set = |number: u32| Frame::store(code::SETQ, format!("p:{number}"), 0, 0, "v").bytes();
+        let mut send = [(0..10).flat_map(set).collect(), stat("detail on")].concat();
+        send.extend((10..30).flat_map(set));
+        send.extend((0..30).flat_map(|number| Frame::request(code::GETQ).key(format!("p:{number}")).bytes()));
+        send.extend([stat("detail dump"), (30..40).flat_map(set).collect()].concat());
+        world.send(&send, 777);
+        world.settle();
+        let shown = world.received.escape_ascii().to_string();
+        // Writes to other shards are noted by the worker when they come back, and there is none.
+        let sets = if shards == 1 { "set 20 del 0" } else { "set " };
+        assert!(shown.contains(&format!("PREFIX p get 30 hit 30 {sets}")), "{shards} shards: {shown}");
+    }
+}
