@@ -18,6 +18,8 @@ pub const OPAQUE_BYTES_MAX: usize = 32;
 pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// A session stops parsing while this many bytes of answers wait to be sent.
 pub const OUTPUT_BYTES_HIGH: usize = 256 * 1024;
+/// Longest send that the kernel is expected to take at once.
+pub const PROMPT_SEND_BYTES_MAX: usize = 16 * 1024;
 /// Values from this size on stay in the engine's memory until they are sent, where the engine can pin them; a
 /// smaller one is copied, which costs less than keeping track of it.
 pub const PINNED_VALUE_BYTES_MIN: usize = 16 * 1024;

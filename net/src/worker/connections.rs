@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::sealing::Sealed;
 use crate::config::Terms;
 use crate::driver::Outgoing;
-use crate::limits::SPARE_OUTPUTS_MAX;
+use crate::limits::{PROMPT_SEND_BYTES_MAX, SPARE_OUTPUTS_MAX};
 use crate::mesh::Ticket;
 use crate::server::roster::Presence;
 use crate::session::Session;
@@ -31,6 +31,8 @@ pub struct Connection {
     pub holds: bool,
     /// Bytes given to the session since it holds.
     pub held_bytes: usize,
+    /// The socket had no room for all of the last send.
+    pub reads_slowly: bool,
     /// It stands in the worker's list of connections with something to send.
     pub listed_unsent: bool,
     /// It stands in the worker's list of sessions to go on with.
@@ -77,6 +79,7 @@ impl Connection {
             phase: Phase::Open,
             holds: false,
             held_bytes: 0,
+            reads_slowly: false,
             listed_unsent: false,
             listed_resume: false,
             presence,
@@ -86,6 +89,12 @@ impl Connection {
     /// Something waits to be sent.
     pub fn has_unsent(&self) -> bool {
         self.output.is_some() || self.sealed.as_ref().is_some_and(|sealed| sealed.has_unsent())
+    }
+
+    /// Whether a send of so many bytes will be over when it has been handed to the kernel, and nothing hangs on its end:
+    /// the worker then sleeps without having seen it. Any other is awaited like a request.
+    pub fn sends_promptly(&self, bytes: usize) -> bool {
+        self.phase == Phase::Open && !self.reads_slowly && bytes <= PROMPT_SEND_BYTES_MAX
     }
 
     /// Every answer has been made and sent.
@@ -192,7 +201,29 @@ impl SpareOutputs {
 
 #[cfg(test)]
 mod tests {
-    use super::Connections;
+    use std::net::TcpListener;
+
+    use super::{Connection, Connections, Phase};
+    use crate::config::Terms;
+    use crate::limits::PROMPT_SEND_BYTES_MAX;
+    use crate::server::roster::Roster;
+
+    /// Goal: nobody waits for a worker that sleeps through the end of a send.
+    #[test]
+    fn what_hangs_on_the_end_of_a_send_does_not_sleep_through_it() {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports").into();
+        let presence = Roster::new(1).enter(0, 0, 0, 0);
+        let mut connection = Connection::new(socket, Terms::default(), presence);
+        assert!(connection.sends_promptly(PROMPT_SEND_BYTES_MAX));
+        assert!(!connection.sends_promptly(PROMPT_SEND_BYTES_MAX + 1), "the socket may have no room for it");
+        connection.reads_slowly = true;
+        assert!(!connection.sends_promptly(1), "nor for this");
+        connection.reads_slowly = false;
+        for phase in [Phase::Ended, Phase::Draining, Phase::Closing] {
+            connection.phase = phase;
+            assert!(!connection.sends_promptly(1), "then it is closed");
+        }
+    }
 
     #[test]
     fn a_reused_place_has_another_ticket() {

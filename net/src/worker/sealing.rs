@@ -152,8 +152,8 @@ impl Worker {
             return self.spare.put(outgoing);
         }
         // The worker must not sleep over the end of a send that another one follows.
-        let is_last = !connection.has_unsent();
-        connection.flight = Some(self.driver.send(ticket, connection.socket.as_fd(), outgoing, is_last));
+        let prompt = !is_worn && !connection.has_unsent() && connection.sends_promptly(outgoing.left());
+        connection.flight = Some(self.driver.send(ticket, connection.socket.as_fd(), outgoing, prompt));
         if is_worn {
             self.end_input(ticket);
         }

@@ -21,7 +21,9 @@ impl Worker {
             if connection.sealed.is_some() {
                 self.send_sealed(ticket);
             } else if let Some(outgoing) = connection.output.take() {
-                connection.flight = Some(self.driver.send(ticket, connection.socket.as_fd(), outgoing, true));
+                let prompt = connection.sends_promptly(outgoing.left());
+                connection.flight =
+                    Some(self.driver.send(ticket, connection.socket.as_fd(), outgoing, prompt));
             }
         }
         self.unsent = unsent;
@@ -47,6 +49,7 @@ impl Worker {
             self.spare.put(outgoing);
             return self.close(ticket, Reason::Error);
         }
+        connection.reads_slowly = outgoing.left() > 0;
         if outgoing.left() > 0 {
             connection.flight = Some(self.driver.send(ticket, connection.socket.as_fd(), outgoing, false));
             return;
