@@ -20,7 +20,7 @@ use crate::limits::{
     LOOKUP_BATCH,
 };
 use crate::output::Output;
-use crate::protocol::line::{Command, Tokens};
+use crate::protocol::line::{Command, Tokens, is_noreply};
 use crate::protocol::{BAD_FORMAT, UNKNOWN, binary, meta, scan, text};
 use crate::reach::Reach;
 use crate::tls::Greeting;
@@ -448,7 +448,7 @@ fn run_line<'i>(line: &'i [u8], input: &'i [u8], line_bytes: usize, x: &mut Exch
         b"lru_crawler" => text::crawler::lru_crawler(x, command),
         b"watch" => text::watch::watch(x, command),
         _ if is_http(command.args) => Flow::Close,
-        _ => x.answer(UNKNOWN, line_bytes),
+        _ => x.answer_unless(is_noreply(line), UNKNOWN, line_bytes),
     }
 }
 

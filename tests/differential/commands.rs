@@ -123,7 +123,7 @@ impl Commands {
 
     fn classic_arithmetic(&mut self) -> Command {
         let verb = *self.random.pick(&["incr", "decr"]);
-        let deltas = ["1", "1", "9", "10", "0", "100", "99999", "18446744073709551616", "-1", "x", "+2"];
+        let deltas = ["1", "1", "9", "10", "0", "100", "99999", "18446744073709551616", "-1", "x"];
         let delta = *self.random.pick(&deltas);
         let noreply = if self.random.once_in(8) { " noreply" } else { "" };
         let key = self.key_to_change();

@@ -60,10 +60,9 @@ pub fn digits(number: u64) -> u64 {
     u64::from(number.checked_ilog10().unwrap_or(0)) + 1
 }
 
-/// An unsigned number, with an optional plus; `None` for anything else and past 2^64 - 1.
+/// An unsigned number; `None` for anything else and past 2^64 - 1.
 #[inline]
-pub fn parse_u64(text: &[u8]) -> Option<u64> {
-    let digits = text.strip_prefix(b"+").unwrap_or(text);
+pub fn parse_u64(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
@@ -83,7 +82,6 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 #[inline]
 pub fn parse_i64(text: &[u8]) -> Option<i64> {
     match text.strip_prefix(b"-") {
-        Some(rest) if rest.first() == Some(&b'+') => None,
         Some(rest) => 0i64.checked_sub_unsigned(parse_u64(rest)?),
         None => i64::try_from(parse_u64(text)?).ok(),
     }
@@ -101,10 +99,28 @@ pub fn parse_u32(text: &[u8]) -> Option<u32> {
     u32::try_from(parse_u64(text)?).ok()
 }
 
-/// Client flags: memcached reads 64 bits and keeps the low 32 of them.
+/// The client flags of a classic store: memcached reads 64 bits as C does and keeps the low 32 of them.
 #[inline]
 pub fn parse_flags(text: &[u8]) -> Option<u32> {
-    parse_u64(text).map(|wide| wide as u32)
+    parse_u64(text).or_else(|| parse_u64(as_c_reads(text)?)).map(|wide| wide as u32)
+}
+
+/// The exptime of a classic store, likewise.
+#[inline]
+pub fn parse_exptime(text: &[u8]) -> Option<i32> {
+    parse_i64(text).or_else(|| parse_i64(as_c_reads(text)?)).map(|wide| wide as i32)
+}
+
+/// The number in a text that C's `strtol` reads: white space before it, a plus, white space behind it and then anything. White
+/// space alone is 0.
+#[cold]
+fn as_c_reads(text: &[u8]) -> Option<&[u8]> {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let Some(start) = text.iter().position(|byte| !is_space(byte)) else {
+        return (!text.is_empty()).then_some(b"0");
+    };
+    let number = text[start..].split(is_space).next().unwrap_or_default();
+    Some(number.strip_prefix(b"+").filter(|rest| rest.first() != Some(&b'-')).unwrap_or(number))
 }
 
 #[inline]
@@ -115,7 +131,7 @@ fn digit(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{digits, parse_flags, parse_i32, parse_i64, parse_u64, push_u64};
+    use super::{digits, parse_exptime, parse_flags, parse_i32, parse_i64, parse_u64, push_u64};
 
     fn text(number: u64) -> String {
         let mut out = Vec::new();
@@ -144,7 +160,6 @@ mod tests {
     #[test]
     fn numbers_are_read_up_to_their_last_value() {
         assert_eq!(parse_u64(b"0"), Some(0));
-        assert_eq!(parse_u64(b"+5"), Some(5));
         assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(parse_u64(b"18446744073709551616"), None);
         assert_eq!(parse_u64(b"000000000000000000000000000007"), Some(7));
@@ -153,14 +168,23 @@ mod tests {
         assert_eq!(parse_i32(b"-1"), Some(-1));
         assert_eq!(parse_i32(b"2147483648"), None);
         assert_eq!(parse_flags(b"4294967296"), Some(0));
+        for text in [&b"5"[..], b"+5", b"\t5", b"5\t", b"\x0b+5\tx"] {
+            assert_eq!((parse_flags(text), parse_exptime(text)), (Some(5), Some(5)), "{text:?}");
+        }
+        assert_eq!((parse_flags(b"\t"), parse_exptime(b"\t")), (Some(0), Some(0)));
+        assert_eq!((parse_exptime(b"-1"), parse_exptime(b"4294967297")), (Some(-1), Some(1)));
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in [&b""[..], b"+", b"-", b"-+1", b"+-1", b"1a", b" 1", b"1 ", b"0x1", b"\xff"] {
+        for text in [&b""[..], b"+", b"-", b"-+1", b"+-1", b"1a", b"0x1", b"\xff"] {
             assert_eq!(parse_i64(text), None, "{text:?}");
             assert_eq!(parse_u64(text), None, "{text:?}");
+            assert_eq!((parse_flags(text), parse_exptime(text)), (None, None), "{text:?}");
         }
-        assert_eq!(parse_u64(b"-1"), None);
+        for text in [&b"+1"[..], b" 1", b"1 ", b"\t1"] {
+            assert_eq!((parse_i64(text), parse_u64(text)), (None, None), "{text:?}");
+        }
+        assert_eq!((parse_u64(b"-1"), parse_flags(b"-1")), (None, None));
     }
 }

@@ -6,7 +6,7 @@ use ringcache_engine::{Arithmetic, Expiry, KeyHash, Op, Outcome, Status, Write};
 use crate::output::Output;
 use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens};
-use crate::protocol::meta::flags::{Flags, Key, OPAQUE_TOO_LONG};
+use crate::protocol::meta::flags::{Flags, Key, OPAQUE_TOO_LONG, are_letters};
 use crate::protocol::meta::{push_echoes, push_key, push_left, push_number, push_token};
 use crate::protocol::number::{digits, push_u64};
 use crate::protocol::text::arithmetic::count;
@@ -29,6 +29,7 @@ pub fn arithmetic(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
         Ok(parsed) => parsed,
         // Of all mistakes memcached names only this one here.
         Err(OPAQUE_TOO_LONG) => return x.answer(OPAQUE_TOO_LONG, command.line_bytes),
+        Err(line) if !are_letters(tokens.rest()) => return x.answer(line, command.line_bytes),
         Err(_) => return x.answer(BAD_FLAGS, command.line_bytes),
     };
     let Some(decrement) = is_decrement(&flags) else {

@@ -5,6 +5,7 @@ use ringcache_engine::{KeyHash, Lookup as Found, RecordRef};
 
 use crate::output::Output;
 use crate::protocol::line::{Command, Tokens, is_key};
+use crate::protocol::meta::flags::are_letters;
 use crate::protocol::number::push_u64;
 use crate::protocol::{BAD_FORMAT, base64};
 use crate::session::lookups::Sight;
@@ -16,6 +17,9 @@ pub fn debug(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     let Some(word) = tokens.next().filter(|word| is_key(word)) else {
         return x.answer(BAD_FORMAT, command.line_bytes);
     };
+    if !are_letters(tokens.rest()) {
+        return x.answer(BAD_FORMAT, command.line_bytes);
+    }
     let mut room = [0; KEY_BYTES_MAX];
     let key = match tokens.next() {
         Some(b"b") => match base64::decode(word, &mut room) {

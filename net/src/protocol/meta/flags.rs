@@ -4,7 +4,7 @@ use ringcache_engine::limits::KEY_BYTES_MAX;
 
 use crate::limits::{META_TOKENS_MAX, OPAQUE_BYTES_MAX};
 use crate::protocol::line::Tokens;
-use crate::protocol::number::{parse_i32, parse_u64};
+use crate::protocol::number::{parse_i32, parse_u32, parse_u64};
 use crate::protocol::{BAD_FORMAT, base64};
 use crate::session::lookups::Sight;
 
@@ -55,6 +55,12 @@ pub struct Flags<'i> {
     pub mode: Option<u8>,
 }
 
+/// Whether every flag in `text` begins with a byte that memcached's parser takes for a flag's letter. A line on which one does
+/// not is malformed: no data block follows it.
+pub fn are_letters(text: &[u8]) -> bool {
+    Tokens::of(text).all(|token| (b'A'..=b'z').contains(&token[0]))
+}
+
 impl<'i> Flags<'i> {
     /// Parses again what followed the verb of a line, for an answer that is made later. Before its command had to
     /// wait the same text was parsed without an error.
@@ -81,18 +87,18 @@ impl<'i> Flags<'i> {
         }
         let mut flags = Flags { text, ..Flags::default() };
         if text.len() > 2 * (META_TOKENS_MAX - before) && flags.tokens().count() > META_TOKENS_MAX - before {
-            return Err(TOO_MANY);
+            return Err(if are_letters(text) { TOO_MANY } else { BAD_FORMAT });
         }
         // As in memcached a flag that can't be at all ends the parse, and of bad tokens the last is reported.
         let mut error = None;
         for token in flags.tokens() {
-            flags.mark(token[0])?;
+            flags.mark(token[0]).map_err(|line| if are_letters(text) { line } else { BAD_FORMAT })?;
             if let Err(line) = flags.take(token) {
                 error = line.or(error).or(Some(BAD_FORMAT));
             }
         }
         if let Some(line) = error {
-            return Err(line);
+            return Err(if are_letters(text) { line } else { BAD_FORMAT });
         }
         if !flags.has(b'b') {
             return Ok((Key { bytes: key, is_binary: false }, flags));
@@ -160,10 +166,7 @@ impl<'i> Flags<'i> {
             b'C' => self.compare = Some(parse_u64(argument).ok_or(Some(BAD_TOKEN))?),
             b'E' => self.explicit_cas = Some(parse_u64(argument).ok_or(Some(BAD_TOKEN))?),
             // Unlike the classic commands, which keep the low 32 bits of a larger number.
-            b'F' => {
-                self.client_flags =
-                    parse_u64(argument).and_then(|wide| u32::try_from(wide).ok()).ok_or(None)?
-            }
+            b'F' => self.client_flags = parse_u32(argument).ok_or(None)?,
             b'D' => self.delta = Some(parse_u64(argument).ok_or(Some(BAD_DELTA))?),
             b'J' => self.initial = parse_u64(argument).ok_or(Some(BAD_INITIAL))?,
             b'M' => self.mode = Some(argument.first().copied().unwrap_or(b' ')),
@@ -197,7 +200,9 @@ mod tests {
     #[test]
     fn each_mistake_has_its_line() {
         assert_eq!(error(b"k", b"v v"), Some(DUPLICATE));
-        assert_eq!(error(b"k", b"\xff"), Some(DUPLICATE));
+        assert_eq!(error(b"k", b"\xff"), Some(BAD_FORMAT));
+        assert_eq!(error(b"k", b"v v !"), Some(BAD_FORMAT));
+        assert_eq!(error(b"k", b"["), Some(INVALID));
         assert_eq!(error(b"k", b"S10"), Some(INVALID));
         assert_eq!(error(b"k", b"Tx"), Some(BAD_TOKEN));
         assert_eq!(error(b"k", b"T"), Some(BAD_TOKEN));

@@ -6,7 +6,7 @@ use ringcache_engine::{KeyHash, Op, Outcome, Status, Store, StoreMode, Write};
 use crate::output::Output;
 use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens};
-use crate::protocol::meta::flags::{Flags, Key};
+use crate::protocol::meta::flags::{Flags, Key, are_letters};
 use crate::protocol::meta::{push_key, push_number, push_token};
 use crate::protocol::text::store::{self, Data, Large};
 use crate::protocol::{BAD_DATA, BAD_FORMAT, NO_MEMORY_TO_STORE, TOO_LARGE};
@@ -30,6 +30,7 @@ pub fn set(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     let mut room = [0; KEY_BYTES_MAX];
     let (key, flags) = match Flags::parse(word, tokens.rest(), WORDS, &mut room) {
         Ok(parsed) => parsed,
+        Err(line) if !are_letters(tokens.rest()) => return x.answer(line, command.line_bytes),
         Err(line) => return x.refuse_data(false, line, command.line_bytes, bytes),
     };
     let Some(mode) = mode(&flags) else {

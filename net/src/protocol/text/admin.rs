@@ -79,7 +79,7 @@ pub fn verbosity(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
 
 /// `stats [what]`.
 pub fn stats(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
-    let what = command.args.trim_ascii();
+    let what = trim_spaces(command.args);
     if let Some(form) = stats::dump(&x.reach.node.config, what) {
         if x.is_datagram {
             return x.answer(UNKNOWN, command.line_bytes);
@@ -99,19 +99,28 @@ pub fn stats(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     Flow::Taken(command.line_bytes)
 }
 
+/// A tab is no space.
+fn trim_spaces(mut text: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] | [rest @ .., b' '] = text {
+        text = rest;
+    }
+    text
+}
+
 /// `debugtime p|r|<seconds>`: stops the clock, lets it go on, moves it. Only with `-o relaxed_privileges`.
 pub fn debugtime(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     let clock = &x.reach.node.clock;
+    let silent = is_noreply(command.args);
     let word = Tokens::of(command.args).next().filter(|_| clock.is_debug());
     match word {
         Some(b"p") => clock.stop(),
         Some(b"r") => clock.go_on(),
         word => match word.and_then(parse_i64) {
             Some(seconds) => clock.move_by(seconds),
-            None => return x.answer(UNKNOWN, command.line_bytes),
+            None => return x.answer_unless(silent, UNKNOWN, command.line_bytes),
         },
     }
-    x.answer(OK, command.line_bytes)
+    x.answer_unless(silent, OK, command.line_bytes)
 }
 
 /// `cache_memlimit <mebibytes> [noreply]`.
@@ -137,13 +146,14 @@ pub fn refresh_certs(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow
 
 /// `shutdown [graceful]`: the workers drain and stop; a graceful one leaves the memory file to the next start.
 pub fn shutdown(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
+    let silent = is_noreply(command.args);
     if !x.reach.node.config.shutdown_enabled {
-        return x.answer(SHUTDOWN_DISABLED, command.line_bytes);
+        return x.answer_unless(silent, SHUTDOWN_DISABLED, command.line_bytes);
     }
     match Tokens::of(command.args).rest() {
         b"" => {}
         b"graceful" => x.reach.node.keeping.store(true, Ordering::Release),
-        _ => return x.answer(BAD_SHUTDOWN_MODE, command.line_bytes),
+        _ => return x.answer_unless(silent, BAD_SHUTDOWN_MODE, command.line_bytes),
     }
     x.reach.node.stopping.store(true, Ordering::Release);
     Flow::Close

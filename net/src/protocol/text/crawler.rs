@@ -3,7 +3,7 @@
 
 use crate::dump::Form;
 use crate::limits::CLASSES;
-use crate::protocol::line::{Command, Tokens};
+use crate::protocol::line::{Command, Tokens, is_noreply};
 use crate::protocol::number::parse_u32;
 use crate::protocol::text::admin::OK;
 use crate::protocol::{BAD_FORMAT, UNKNOWN};
@@ -36,7 +36,7 @@ pub fn lru_crawler(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
         }
         _ => UNKNOWN,
     };
-    x.answer(line, command.line_bytes)
+    x.answer_unless(is_noreply(command.args), line, command.line_bytes)
 }
 
 fn dump(x: &mut Exchange<'_, '_, '_>, command: Command<'_>, form: Form, classes: &[u8]) -> Flow {
@@ -54,7 +54,7 @@ fn dump(x: &mut Exchange<'_, '_, '_>, command: Command<'_>, form: Form, classes:
             Some(_) => form.empty(),
         },
     };
-    x.answer(refusal, command.line_bytes)
+    x.answer_unless(is_noreply(command.args), refusal, command.line_bytes)
 }
 
 /// memcached looks for expired items; here each shard does that all the time.

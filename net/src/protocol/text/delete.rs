@@ -19,7 +19,8 @@ pub fn delete(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
         return x.answer(BAD_FORMAT, command.line_bytes);
     };
     let surplus = tokens.rest();
-    let silent = !surplus.is_empty() && is_noreply(surplus);
+    // Also where the word is the key.
+    let silent = is_noreply(command.args);
     if !surplus.is_empty() && !is_tolerated(tokens) {
         return x.answer_unless(silent, USAGE, command.line_bytes);
     }

@@ -13,7 +13,7 @@ use crate::limits::{DATA_BYTES_MAX, ITEM_CAS_BYTES, ITEM_ENDS_BYTES, ITEM_FLAGS_
 use crate::output::Output;
 use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens, is_key, is_noreply};
-use crate::protocol::number::{parse_flags, parse_i64, parse_u64};
+use crate::protocol::number::{parse_exptime, parse_flags, parse_i64, parse_u64};
 use crate::protocol::{BAD_DATA, BAD_FORMAT, NO_MEMORY_TO_STORE, TOO_LARGE};
 use crate::session::answers::{Form, Verb};
 use crate::session::{Delivery, Exchange, Flow};
@@ -85,7 +85,7 @@ fn store_with(x: &mut Exchange<'_, '_, '_>, command: Command<'_>, mode: StoreMod
     };
     let silent = !tokens.rest().is_empty() && is_noreply(tokens.rest());
     // memcached cuts this exptime to 32 bits where it refuses others.
-    let (Some(flags), Some(exptime), true) = (parse_flags(flags), parse_i64(exptime), is_key(key)) else {
+    let (Some(flags), Some(exptime), true) = (parse_flags(flags), parse_exptime(exptime), is_key(key)) else {
         return x.refuse_data(silent, BAD_FORMAT, command.line_bytes, bytes);
     };
     let compare = match verb {
@@ -112,7 +112,7 @@ fn store_with(x: &mut Exchange<'_, '_, '_>, command: Command<'_>, mode: StoreMod
     };
     let sight = x.sight();
     let compare = compare.map(|cas| sight.comparable(cas));
-    let expiry = expiry(exptime as i32, sight.now, sight.started);
+    let expiry = expiry(exptime, sight.now, sight.started);
     let store = Store { mode, compare, ..Store::set(value, flags, expiry) };
     match x.send(&Write { hash, key, op: Op::Store(store) }, Form { verb, silent }, &[]) {
         Delivery::Wait => return Flow::Wait,

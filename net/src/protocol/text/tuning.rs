@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 
 use crate::config::Tuning;
 use crate::limits::CLASSES;
-use crate::protocol::line::{Command, Tokens};
+use crate::protocol::line::{Command, Tokens, is_noreply};
 use crate::protocol::number::{parse_i32, parse_u32};
 use crate::protocol::text::admin::OK;
 use crate::protocol::{BAD_FORMAT, UNKNOWN};
@@ -26,15 +26,17 @@ pub fn slabs(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     let words: Vec<&[u8]> = Tokens::of(command.args).take(4).collect();
     let line = match words[..] {
         [b"reassign", from, to] => reassign(&tuning(x), from, to),
-        [b"automove", b"ratio", ratio] => set_ratio(&mut tuning(x), "slab_automove_ratio", ratio, 2),
-        [b"automove", b"freeratio", ratio] => set_ratio(&mut tuning(x), "slab_automove_freeratio", ratio, 3),
-        [b"automove", b"window", window] => set_window(&mut tuning(x), window),
+        [b"automove", b"ratio", ratio, ..] => set_ratio(&mut tuning(x), "slab_automove_ratio", ratio, 2),
+        [b"automove", b"freeratio", ratio, ..] => {
+            set_ratio(&mut tuning(x), "slab_automove_freeratio", ratio, 3)
+        }
+        [b"automove", b"window", window, ..] => set_window(&mut tuning(x), window),
         [b"automove", b"window"] => BAD_FORMAT,
         [b"automove", b"ratio" | b"freeratio"] => UNKNOWN,
         [b"automove", level, ..] => set_automove(&mut tuning(x), level),
         _ => UNKNOWN,
     };
-    x.answer(line, command.line_bytes)
+    x.answer_unless(is_noreply(command.args), line, command.line_bytes)
 }
 
 /// `lru tune <hot> <warm> <hot factor> <warm factor>`, `lru mode flat|segmented`, `lru temp_ttl <seconds>`.
@@ -48,7 +50,7 @@ pub fn lru(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
         [b"temp_ttl", seconds, ..] => set_temporary(&mut tuning(x), seconds),
         _ => UNKNOWN,
     };
-    x.answer(line, command.line_bytes)
+    x.answer_unless(is_noreply(command.args), line, command.line_bytes)
 }
 
 fn tuning<'n>(x: &Exchange<'_, '_, 'n>) -> MutexGuard<'n, Tuning> {
