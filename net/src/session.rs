@@ -15,12 +15,9 @@ use ringcache_engine::{Outcome, ShardId, StoreMode};
 
 use crate::config::{Binding, Terms};
 use crate::dump::Step;
-use crate::limits::{
-    KEPT_INPUT_STEP_BYTES, KEY_LINE_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX, LINE_BYTES_MIN,
-    LOOKUP_BATCH,
-};
+use crate::limits::{KEPT_INPUT_STEP_BYTES, LINE_BYTES_MIN, LOOKUP_BATCH};
 use crate::output::Output;
-use crate::protocol::line::{Command, Tokens, is_noreply};
+use crate::protocol::line::{self, Command, Tokens, is_noreply};
 use crate::protocol::{BAD_FORMAT, UNKNOWN, binary, meta, scan, text};
 use crate::reach::Reach;
 use crate::tls::Greeting;
@@ -357,7 +354,7 @@ impl Session {
         }
         let Some(end) = scan::find(b'\n', &rest[scanned..]) else {
             self.scanned = rest.len();
-            return if may_grow(rest) { Flow::More(rest.len() + 1) } else { Flow::Close };
+            return if line::may_grow(rest) { Flow::More(rest.len() + 1) } else { Flow::Close };
         };
         let end = scanned + end;
         let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
@@ -447,7 +444,7 @@ fn run_line<'i>(line: &'i [u8], input: &'i [u8], line_bytes: usize, x: &mut Exch
         b"lru" => text::tuning::lru(x, command),
         b"lru_crawler" => text::crawler::lru_crawler(x, command),
         b"watch" => text::watch::watch(x, command),
-        _ if is_http(command.args) => Flow::Close,
+        _ if line::is_http(command.args) => Flow::Close,
         _ => x.answer_unless(is_noreply(line), UNKNOWN, line_bytes),
     }
 }
@@ -477,25 +474,10 @@ fn answer_later(due: &Due, command: &[u8], sight: Sight<'_>, output: &mut Output
     }
 }
 
-/// Whether a line without an end may become longer: only a list of keys may beyond a few KiB.
-fn may_grow(line: &[u8]) -> bool {
-    if line.len() <= LINE_BYTES_MAX {
-        return true;
-    }
-    let verb = line.iter().position(|&byte| byte != b' ').unwrap_or(line.len());
-    let is_list = line[verb..].starts_with(b"get ") || line[verb..].starts_with(b"gets ");
-    is_list && verb <= LEADING_SPACES_MAX && line.len() <= KEY_LINE_BYTES_MAX
-}
-
 /// A client that encrypts where nobody decrypts: it is told nothing, because it could not read it.
 fn refuse_tls(reach: &Reach<'_>) -> Flow {
     if let Some(unlogged) = reach.node.tls.misdirected.admit(reach.now.seconds) {
         tracing::warn!(connection = reach.ticket.connection, unlogged, "TLS on a port without it");
     }
     Flow::Close
-}
-
-/// A browser, or a request made through one: memcached closes without a word.
-fn is_http(args: &[u8]) -> bool {
-    Tokens::of(args).last().is_some_and(|token| token.starts_with(b"HTTP/"))
 }

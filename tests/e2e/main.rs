@@ -24,6 +24,8 @@ mod dumps;
 mod errors;
 /// Connections: many, too many, idle ones, ones that never read.
 mod limits;
+/// Requests made from good ones by small changes.
+mod malformed;
 /// Nothing alive is lost below three quarters of the memory; what expired gives its memory back.
 mod memory;
 /// The meta commands and their flags.

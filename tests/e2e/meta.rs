@@ -203,7 +203,13 @@ fn flags_that_are_wrong() -> Transcript {
     let changed = "flag errors of md";
     Transcript::new("wrong flags")
         .step_since("md's x is known to mg", "mg a x\r\n", "EN\r\n", "CLIENT_ERROR invalid flag\r\n")
-        .step("mg a !\r\n", "CLIENT_ERROR invalid flag\r\n")
+        .step_since(
+            "a flag that is no letter",
+            "mg a !\r\n",
+            "CLIENT_ERROR bad command line format\r\n",
+            "CLIENT_ERROR invalid flag\r\n",
+        )
+        .step("mg a 5\r\n", "CLIENT_ERROR invalid flag\r\n")
         .step("mg a v v\r\n", "CLIENT_ERROR duplicate flag\r\n")
         .step("ms a 1 c c\r\na\r\n", "CLIENT_ERROR duplicate flag\r\n")
         .step(format!("mg a{many}\r\n"), "CLIENT_ERROR options flags are too long\r\n")
@@ -227,7 +233,7 @@ fn flags_that_are_wrong() -> Transcript {
         .step_since(
             changed,
             "md a !\r\n",
-            "CLIENT_ERROR invalid flag\r\n",
+            "CLIENT_ERROR bad command line format\r\n",
             "CLIENT_ERROR invalid or duplicate flag\r\n",
         )
 }

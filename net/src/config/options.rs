@@ -41,6 +41,11 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
         "worker_logbuf_size" => config.worker_log_bytes = kibibytes(value),
         "lru_crawler" | "no_lru_crawler" => {}
         "relaxed_privileges" => config.debug_clock = true,
+        "read_buf_mem_limit" => {
+            config.ignored_options.push(format!("-o {part}"));
+            let text = "-o read_buf_mem_limit bounds nothing: each connection has a bound of its own";
+            config.warnings.push(text.into());
+        }
         _ if config.tls.take_option(name, value) => {}
         _ => {
             config.maxconns_fast &= name != "no_modern";

@@ -226,6 +226,8 @@ fn refused_lines_have_memcacheds_exit_code() {
 #[test]
 fn refused_options_of_tls_have_memcacheds_exit_code() {
     assert_refused(&[
+        ("-Z -U 7", 64, "-U: with -Z only notls: addresses"),
+        ("-Z -U 7 -l mtls:a", 64, "Cannot use UDP where clients need certificates"),
         ("-Z -p 0", 64, "ERROR: You cannot enable SSL without a TCP port."),
         ("-l notls:a", 71, "'notls' option is valid only when SSL is enabled"),
         ("-l b,mtls:a:1", 71, "'mtls' option is valid only when SSL is enabled"),

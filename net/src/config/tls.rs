@@ -107,8 +107,8 @@ impl Config {
         if self.udp_port.is_some() && needs_certificates {
             return Err(usage("Cannot use UDP where clients need certificates (-U 0 to disable)"));
         }
-        if self.udp_port.is_some() {
-            self.warnings.push("-Z does not encrypt UDP".into());
+        if self.udp_port.is_some() && !self.listen.iter().any(|one| one.terms.encryption == Encryption::Off) {
+            return Err(usage("-U: with -Z only notls: addresses take datagrams, which nothing encrypts"));
         }
         if self.socket_path.is_some() {
             self.warnings.push("-Z does not encrypt the Unix socket".into());

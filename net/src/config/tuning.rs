@@ -29,7 +29,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("warm_max_factor", "2.00"),
     ("temp_lru", "no"),
     ("temporary_ttl", "61"),
-    ("read_buf_mem_limit", "0"),
     ("drop_privileges", "no"),
     ("slab_automove_freeratio", "0.010"),
 ];
@@ -89,7 +88,6 @@ impl Tuning {
                 self.switch("temp_lru", true);
                 self.set("temporary_ttl", text);
             }
-            "read_buf_mem_limit" => self.set_scaled("read_buf_mem_limit", text, 1 << 20),
             "drop_privileges" => self.switch("drop_privileges", true),
             "no_drop_privileges" => self.switch("drop_privileges", false),
             "no_modern" => self.forget_the_modern(),

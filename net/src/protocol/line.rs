@@ -6,6 +6,7 @@
 use memchr::memrchr;
 use ringcache_engine::limits::KEY_BYTES_MAX;
 
+use crate::limits::{KEY_LINE_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
 use crate::protocol::scan;
 
 /// One whole command line in the input.
@@ -88,6 +89,21 @@ pub fn are_keys(text: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// Whether a line without an end may become longer: only a list of keys may beyond a few KiB.
+pub fn may_grow(line: &[u8]) -> bool {
+    if line.len() <= LINE_BYTES_MAX {
+        return true;
+    }
+    let verb = line.iter().position(|&byte| byte != b' ').unwrap_or(line.len());
+    let is_list = line[verb..].starts_with(b"get ") || line[verb..].starts_with(b"gets ");
+    is_list && verb <= LEADING_SPACES_MAX && line.len() <= KEY_LINE_BYTES_MAX
+}
+
+/// A browser, or a request made through one: memcached closes without a word.
+pub fn is_http(args: &[u8]) -> bool {
+    Tokens::of(args).last().is_some_and(|token| token.starts_with(b"HTTP/"))
 }
 
 #[inline]

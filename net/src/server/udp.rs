@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::ServeError;
 use super::addresses::Group;
-use crate::config::Config;
+use crate::config::{Config, Encryption};
 use crate::sys::{self, End};
 
 /// Opens the sockets of each worker, where `-U` asks for them. As with TCP, an address of `-l` may have a port of its own,
@@ -16,7 +16,9 @@ use crate::sys::{self, End};
 pub(super) fn bind(config: &Config) -> Result<Vec<Vec<OwnedFd>>, ServeError> {
     let mut workers: Vec<Vec<OwnedFd>> = (0..config.workers).map(|_| Vec::new()).collect();
     let Some(port) = config.udp_port else { return Ok(workers) };
-    for group in Group::all(config, port)? {
+    // Nothing encrypts datagrams: with `-Z` they are taken where encryption is off.
+    let takes = |group: &Group| !config.tls.enabled || group.terms.encryption == Encryption::Off;
+    for group in Group::all(config, port)?.into_iter().filter(takes) {
         for sockets in group.open("UDP", |address| bind_for_each(config.workers, address))? {
             workers.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
         }

@@ -103,7 +103,8 @@ fn write_queues(now: &Snapshot, lines: &mut Lines) {
     lines.line("idle_timeout", config.idle_timeout_seconds);
     lines.line("watcher_logbuf_size", config.watcher_log_bytes);
     lines.line("worker_logbuf_size", config.worker_log_bytes);
-    tuned("read_buf_mem_limit", lines);
+    // None is in force, whatever was given.
+    lines.line("read_buf_mem_limit", 0);
     lines.line("track_sizes", yes_no(config.track_sizes));
     lines.line("inline_ascii_response", "no");
     tuned("drop_privileges", lines);

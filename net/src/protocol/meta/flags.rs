@@ -58,7 +58,7 @@ pub struct Flags<'i> {
 /// Whether every flag in `text` begins with a byte that memcached's parser takes for a flag's letter. A line on which one does
 /// not is malformed: no data block follows it.
 pub fn are_letters(text: &[u8]) -> bool {
-    Tokens::of(text).all(|token| (b'A'..=b'z').contains(&token[0]))
+    Tokens::of(text).all(|token| (b'A'..=b'z').contains(&token[0]) || token[0].is_ascii_digit())
 }
 
 impl<'i> Flags<'i> {
