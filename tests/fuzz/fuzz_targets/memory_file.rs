@@ -151,8 +151,8 @@ fn slabs(books: &[u8]) -> Vec<(usize, u64, usize)> {
             if filled > 1 << 16 {
                 return None;
             }
-            slabs.push((at + 20, number * SLAB_BYTES, filled));
             word(at + 20)?;
+            slabs.push((at + 20, number * SLAB_BYTES, filled));
             at = at.checked_add(24 + records.div_ceil(8))?;
         }
         Some(())
