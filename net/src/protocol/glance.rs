@@ -49,7 +49,7 @@ pub fn write(input: &[u8]) -> Option<Glance<'_>> {
         }
         _ => return None,
     };
-    Some(Glance { key, bytes: end + 1 + data + LINE_END_BYTES })
+    (key.len() <= KEY_BYTES_MAX).then_some(Glance { key, bytes: end + 1 + data + LINE_END_BYTES })
 }
 
 /// The number that `text` ends with, whether or not the client waits for an answer.
@@ -79,8 +79,9 @@ fn number(digits: &[u8]) -> Option<usize> {
 fn framed(input: &[u8]) -> Option<Glance<'_>> {
     let header = Header::read(input)?;
     let key_at = HEADER_BYTES + header.extras_bytes;
-    let key = input.get(key_at..key_at + header.key_bytes).filter(|key| !key.is_empty())?;
-    Some(Glance { key, bytes: HEADER_BYTES + header.body_bytes })
+    let key = input.get(key_at..key_at + header.key_bytes)?;
+    let is_key = (1..=KEY_BYTES_MAX).contains(&key.len());
+    is_key.then_some(Glance { key, bytes: HEADER_BYTES + header.body_bytes })
 }
 
 /// Longest verb with its space: `replace `, `prepend `.
