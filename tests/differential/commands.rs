@@ -257,7 +257,7 @@ impl Commands {
             8 => format!("delete {long}"),
             9 => format!("mg {long} v"),
             10 => format!("mg {key} v v"),
-            11 => format!("mg {key} !"),
+            11 => format!("mg {key} 5"),
             12 => format!("mg {ABSENT} O{}", "o".repeat(32 + self.random.below(9))),
             13 => format!("mg {key} Tsoon"),
             14 => format!("mg {key} a b c d e f g h i j k l m n o p q r s t u v"),
@@ -306,7 +306,7 @@ impl Commands {
             11 => (format!("set {long} 0 0 9\r\nsome data"), Exception::Swallowed),
             12 => (format!("cas {key} 0 0 9 x\r\nsome data"), Exception::Swallowed),
             13 => (format!("md {key} q q"), Exception::DeleteFlags),
-            14 => (format!("md {key} !"), Exception::DeleteFlags),
+            14 => (format!("md {key} 5"), Exception::DeleteFlags),
             15 => (format!("ms {ABSENT} 3 MRR\r\nabc"), Exception::ModeLength),
             _ => ("version".to_owned(), Exception::Version),
         };
