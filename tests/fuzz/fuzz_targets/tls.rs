@@ -60,9 +60,10 @@ fn converse((client, server): &Configs, script: &[u8]) {
             0..=4 => {
                 let text: Vec<u8> = (0..amount * 97 % 20_000).map(|at| (at % 251) as u8).collect();
                 client.writer().write_all(&text).expect("it is taken");
+                said.extend_from_slice(&text);
                 let mut bytes = sent(&mut client);
                 match what {
-                    0..=2 => said.extend_from_slice(&text),
+                    0..=2 => {}
                     _ if bytes.is_empty() => {}
                     3 => {
                         let at = amount % bytes.len();
@@ -97,7 +98,8 @@ fn converse((client, server): &Configs, script: &[u8]) {
             assert_eq!(said.len(), heard.len(), "everything complete is heard");
         }
     }
-    assert!(said.starts_with(&heard[..heard.len().min(said.len())]), "nothing is heard that was not said");
+    // A byte of a header that means nothing may be another one, and everything is heard all the same.
+    assert!(said.starts_with(&heard), "nothing is heard that was not said");
     let _ = channel.say_goodbye(&mut Vec::new());
 }
 
