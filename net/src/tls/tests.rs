@@ -11,7 +11,7 @@ use rustls::{
 };
 
 use super::handshake::{Failure, Handshake};
-use super::{Broken, Channel};
+use super::{Broken, Channel, Greeting};
 use crate::driver::Outgoing;
 use crate::limits::{HANDSHAKE_BYTES_MAX, TLS_RECORD_BYTES, TLS_RECORD_FRAME_BYTES};
 
@@ -247,6 +247,20 @@ fn what_is_no_handshake_is_told_apart() {
     handshake.handle_bytes(&mut hello).unwrap();
     let failure = handshake.handle_bytes(&mut vec![0; HANDSHAKE_BYTES_MAX]).unwrap_err();
     assert!(matches!(failure, Failure::TooLong), "{failure}");
+}
+
+/// However the greeting is cut, it is told from a request, and a request from it.
+#[test]
+fn a_greeting_is_seen_where_nobody_decrypts() {
+    let (client_config, _) = configs(&version::TLS13);
+    let hello = sent(&mut client(&client_config));
+    assert_eq!(Greeting::of(&hello[..1]), Greeting::Begun);
+    assert_eq!(Greeting::of(&hello[..2]), Greeting::Begun);
+    assert_eq!(Greeting::of(&hello[..3]), Greeting::Tls);
+    assert_eq!(Greeting::of(&hello), Greeting::Tls);
+    for request in [&b"get a\r\n"[..], b"\x80", b"\x16\r\n", b"\x16\x03\r\n"] {
+        assert_eq!(Greeting::of(request), Greeting::Other, "{}", request.escape_ascii());
+    }
 }
 
 #[test]
