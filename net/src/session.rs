@@ -127,23 +127,12 @@ impl Session {
         reach: &mut Reach<'_>,
         output: &mut Output,
     ) -> Progress {
-        self.make_answers(shard, outcome, reach, output);
+        self.take_outcome(shard, outcome, reach, output);
         self.go_on(reach, output)
     }
 
     /// As [`Session::handle_outcome`], without going on.
     fn take_outcome(
-        &mut self,
-        shard: ShardId,
-        outcome: &Outcome,
-        reach: &mut Reach<'_>,
-        output: &mut Output,
-    ) -> Progress {
-        self.make_answers(shard, outcome, reach, output);
-        Progress::Hold
-    }
-
-    fn make_answers(
         &mut self,
         shard: ShardId,
         outcome: &Outcome,

@@ -58,8 +58,8 @@ impl Datagram {
         reach: &mut Reach<'_>,
         tell: impl FnMut(Answer<'_>),
     ) -> Stage {
-        let progress = self.session.take_outcome(shard, outcome, reach, &mut self.output);
-        self.go_on(progress, reach, tell)
+        self.session.take_outcome(shard, outcome, reach, &mut self.output);
+        self.go_on(Progress::Hold, reach, tell)
     }
 
     fn go_on(
