@@ -45,6 +45,24 @@ pub struct Command {
 pub struct Commands {
     random: Random,
     batches: usize,
+    peer: Peer,
+}
+
+/// What is known of the memcached that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// 1.6.39 and earlier.
+    Older,
+    /// 1.6.40 and later: it parses lines anew, and deviates from here where the older ones do not.
+    Newer,
+}
+
+impl Peer {
+    /// By the answer to `version`.
+    pub fn of_version(version: &str) -> Peer {
+        let minor = version.strip_prefix("VERSION 1.6.").and_then(|minor| minor.parse::<u32>().ok());
+        if minor.is_some_and(|minor| minor < 40) { Peer::Older } else { Peer::Newer }
+    }
 }
 
 /// Name of a plain key.
@@ -58,8 +76,8 @@ pub fn key_name(number: usize) -> String {
 
 impl Commands {
     /// The commands of `seed`.
-    pub fn from_seed(seed: u64) -> Commands {
-        Commands { random: Random::from_seed(seed), batches: 0 }
+    pub fn from_seed(seed: u64, peer: Peer) -> Commands {
+        Commands { random: Random::from_seed(seed), batches: 0, peer }
     }
 
     /// The next batch: up to 200 commands that are sent without waiting.
@@ -133,6 +151,8 @@ impl Commands {
     fn classic_delete(&mut self) -> Command {
         let key = self.key();
         let end = *self.random.pick(&["", "", "", " 0", " 10", " noreply", " 0 noreply"]);
+        // A newer one deletes whatever follows the key.
+        let end = if self.peer == Peer::Newer && end == " 10" { " 0" } else { end };
         self.plain(format!("delete {key}{end}"))
     }
 
@@ -355,7 +375,8 @@ impl Commands {
             1 => format!("gets {ABSENT} {long}"),
             _ => format!("gat 0 {ABSENT} {long}"),
         };
-        self.plain(line)
+        let exception = Some(Exception::EmptyLine);
+        Command { exception, ..self.plain(line) }
     }
 
     fn plain(&mut self, line: String) -> Command {

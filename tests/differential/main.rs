@@ -18,6 +18,8 @@ mod exceptions;
 /// Writes and reads frames.
 #[path = "../e2e/frames.rs"]
 mod frames;
+/// How long numbers are that shrank.
+mod padding;
 /// Random numbers from a seed.
 mod random;
 /// Compares replies.
@@ -31,7 +33,7 @@ mod shrink;
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use commands::{Command, Commands};
+use commands::{Command, Commands, Peer};
 use exceptions::Met;
 use random::Random;
 use replies::{Side, Uniques, compare};
@@ -84,7 +86,8 @@ struct Pair<'a> {
 
 fn run(pair: &Pair<'_>, seed: u64, count: usize) {
     println!("differential run: seed {seed}, {count} commands");
-    let mut commands = Commands::from_seed(seed);
+    let peer = Peer::of_version(&pair.stock.connect().ask("version"));
+    let mut commands = Commands::from_seed(seed, peer);
     let mut conversation = Conversation::open(pair, seed);
     let mut history: VecDeque<Vec<Command>> = VecDeque::new();
     let (mut done, mut met) = (0, Met::default());
