@@ -2,10 +2,11 @@
 //!
 //! Nothing else reads flags or the environment. Field names follow our vocabulary; the flag is named in each doc.
 //! `config/flags.rs` knows the shape of the flags, `config/options.rs` the sub-options of `-o`,
-//! `config/listen.rs` the addresses of `-l`; the meaning and the checks of all others are here.
+//! `config/listen.rs` the addresses of `-l`, `config/operator.rs` what is for operators; the meaning and the checks of all others are here.
 
 mod flags;
 mod listen;
+mod operator;
 mod options;
 mod tls;
 mod tuning;
@@ -22,6 +23,7 @@ use crate::limits::{
 };
 use flags::Flags;
 pub use listen::{Listen, Terms};
+pub use operator::AdminSocket;
 pub use tls::{Encryption, KeyFormat, TlsOptions, Verify};
 pub use tuning::Tuning;
 
@@ -105,6 +107,12 @@ pub struct Config {
     pub verbosity: u8,
     /// `-e`: where the memory of the records is kept, so that the next process can go on with it.
     pub memory_file: Option<PathBuf>,
+    /// `--admin-socket`.
+    pub admin_socket: AdminSocket,
+    /// `RUNTIME_DIRECTORY`, which systemd sets: a directory for this service alone.
+    pub service_directory: Option<PathBuf>,
+    /// `--log-changes`: deletes, touches and flushes stay in the log, so that backups can begin where others ended.
+    pub log_changes: bool,
     /// `-L`.
     pub huge_pages: bool,
     /// `-k`.
@@ -179,6 +187,9 @@ impl Default for Config {
             user: None,
             verbosity: 0,
             memory_file: None,
+            admin_socket: AdminSocket::ByPort,
+            service_directory: None,
+            log_changes: false,
             huge_pages: false,
             lock_memory: false,
             core_dumps: false,
@@ -250,6 +261,7 @@ impl Config {
         config.read_limits(&flags)?;
         config.read_memory(&flags)?;
         config.read_accepted(&flags)?;
+        config.read_operator(&flags, env);
         for list in flags.texts("extended") {
             options::apply(list, &mut config)?;
         }

@@ -3,12 +3,14 @@
 //! Data flows one way: socket -> session -> shard -> session -> socket. `docs/ARCHITECTURE.md` tells where to
 //! start reading.
 
+pub mod admin;
 pub mod allowance;
 pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod dump;
+pub mod errand;
 pub mod limits;
 pub mod log;
 pub mod mesh;

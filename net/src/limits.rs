@@ -71,6 +71,16 @@ pub const USER_FILE_BYTES_MAX: u64 = 1 << 20;
 pub const SESSION_WRITE_BYTES_WAITING_MAX: usize = 1 << 20;
 /// Reads of one session that may wait for its own writes.
 pub const SESSION_READS_WAITING_MAX: usize = 64;
+/// Longest request of an operator, its newline not counted.
+pub const ADMIN_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Operators connected at once.
+pub const ADMIN_CLIENTS_MAX: usize = 16;
+/// How long an operator's connection may say nothing, or take nothing, in seconds.
+pub const ADMIN_IDLE_SECONDS: u64 = 60;
+/// The shortest pause between two lines that say how far a command is, in milliseconds.
+pub const ADMIN_PROGRESS_MILLIS: u64 = 100;
+/// Errands that a worker does in one turn.
+pub const ERRANDS_PER_TURN: usize = 2;
 /// Bytes of keys and values in one mesh batch before it is sent off early.
 pub const MESH_BATCH_BYTES: usize = 64 * 1024;
 /// Writes in one mesh batch before it is sent off early.

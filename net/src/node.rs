@@ -3,10 +3,11 @@
 //! Written before the workers start, or through atomics; never locked on a request's way.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ringcache_engine::{Engine, Seconds};
 
+use crate::admin::replication::Replication;
 use crate::allowance::Allowances;
 use crate::auth::Auth;
 use crate::clock::Clock;
@@ -50,6 +51,8 @@ pub struct Node {
     pub observers: Observers,
     /// How much more than it asked for each source of datagrams may be sent.
     pub allowances: Allowances,
+    /// What a replicating node lends to its operator's commands; set once, before operators are let in.
+    pub replication: OnceLock<Arc<dyn Replication>>,
     /// What SIGHUP reads again.
     pub reload: Reload,
     /// `verbosity`, 0 to 2 by command.
@@ -76,6 +79,7 @@ impl Node {
             clock: Clock::new(config.debug_clock),
             observers: Observers::new(&config),
             allowances: Allowances::new(config.udp_bytes_per_second),
+            replication: OnceLock::new(),
             reload: Reload::default(),
             baseline: Mutex::default(),
             config,

@@ -346,8 +346,13 @@ pub fn wait_for_signal() -> Signal {
 
 /// Whether this process has the rights of root.
 pub fn is_root() -> bool {
+    user_id() == 0
+}
+
+/// The user whose rights this process has.
+pub fn user_id() -> u32 {
     // SAFETY: no pointers; can't fail.
-    unsafe { libc::geteuid() == 0 }
+    unsafe { libc::geteuid() }
 }
 
 /// Numbers of a user.

@@ -3,12 +3,13 @@
 //! A turn takes all completions and messages there are, feeds them to sessions, starts at most one send per
 //! connection and ends in one system call that submits everything and, when nothing is left to do, sleeps.
 //! `serving` holds the life of a connection, `sending` its way out, `sealing` what is between both and an encrypted one,
-//! `accepting` where connections come from.
+//! `accepting` where connections come from, `running` what other threads ask for.
 
 mod accepting;
 mod connections;
 mod datagrams;
 mod observing;
+mod running;
 mod sealing;
 mod sending;
 mod serving;
@@ -24,6 +25,7 @@ use ringcache_engine::{KeyHash, Now, Reader, Shard, ShardId};
 
 use crate::config::Encryption;
 use crate::driver::{Completion, Driver, Received, Refusal, Wait};
+use crate::errand::Tray;
 use crate::limits::{MESH_QUEUE_MESSAGES, TURN_BUDGET_LOW, WATCH_PAUSE_MILLIS};
 use crate::mesh::{Doors, Inbox, MeshEnd, Message, Outbox, Ticket};
 use crate::node::Node;
@@ -68,6 +70,8 @@ pub struct Seed {
     pub entrance: Option<Entrance>,
     /// Where its own ones come from, once their handshakes are over.
     pub exit: Option<Exit>,
+    /// Where other threads' errands come from.
+    pub errands: Tray,
 }
 
 /// See the module's text.
@@ -83,6 +87,7 @@ pub struct Worker {
     datagrams: Option<Box<Datagrams>>,
     entrance: Option<Entrance>,
     exit: Option<Exit>,
+    errands: Tray,
     /// Taken from the ring and not yet looked at.
     completions: VecDeque<Completion>,
     /// Connections with answers to send.
@@ -150,6 +155,7 @@ impl Worker {
             acceptor: (!seed.listeners.is_empty()).then(|| Acceptor::new(seed.listeners)),
             entrance: seed.entrance,
             exit: seed.exit,
+            errands: seed.errands,
             local: Local {
                 number,
                 node: seed.node,
@@ -202,6 +208,7 @@ impl Worker {
         self.resume_sessions();
         self.poll_acceptor();
         self.take_newcomers();
+        self.run_errands();
         self.keep_house();
         let now = self.local.now.unix_millis;
         self.driver.set_alarm(|| Duration::from_millis(1000 - now % 1000 + CLOCK_STEP_MILLIS));
@@ -411,7 +418,8 @@ impl Worker {
         if !self.completions.is_empty() || !self.resume.is_empty() || !self.unsent.is_empty() {
             return Wait::No;
         }
-        if self.datagrams.as_ref().is_some_and(|datagrams| datagrams.has_unsent()) {
+        let has_unsent = self.datagrams.as_ref().is_some_and(|datagrams| datagrams.has_unsent());
+        if has_unsent || !self.errands.is_empty() {
             return Wait::No;
         }
         if self.local.outbox.is_blocked() {

@@ -14,6 +14,8 @@ mod frames;
 /// Certificates made for a test, and clients that speak TLS.
 mod certificates;
 
+/// Operators: their socket and `ringctl`.
+mod admin;
 /// SASL, users of the text protocol, and their files.
 mod auth;
 /// The binary protocol.

@@ -90,6 +90,10 @@ impl Server {
             }
             Transport::Unix => command.arg("-s").arg(&socket),
         };
+        if command.get_program() == ringcached_path() {
+            // A killed server leaves it behind; the directory takes it away.
+            command.arg("--admin-socket").arg(directory.path().join("admin"));
+        }
         let errors = fs::File::create(directory.path().join("stderr")).expect("the directory was just made");
         command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
@@ -404,6 +408,11 @@ pub fn ringcached_path() -> PathBuf {
     std::env::var_os("RINGCACHE_TEST_SERVER")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_ringcached").into())
         .into()
+}
+
+/// The operator's tool, built with the server.
+pub fn ringctl_path() -> PathBuf {
+    env!("CARGO_BIN_EXE_ringctl").into()
 }
 
 /// Runs `ringcached` to its end, for flags that it answers or refuses. Killed when it serves instead.

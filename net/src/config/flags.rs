@@ -68,6 +68,7 @@ fn command() -> Command {
         .args(process_flags())
         .args(memory_flags())
         .args(protocol_flags())
+        .args(operator_flags())
         .arg(repeated("extended", 'o', "list", "comma separated extended options, listed below"))
         .arg(Arg::new("rest").num_args(0..).hide(true))
 }
@@ -172,6 +173,21 @@ fn protocol_flags() -> [Arg; 10] {
             .value_name("char")
             .help("count keys by what stands before this character, as after `stats detail on` (default: :)")
             .allow_hyphen_values(true),
+    ]
+}
+
+fn operator_flags() -> [Arg; 2] {
+    [
+        long_only(
+            "admin-socket",
+            "file",
+            "Unix socket for ringctl, or off (default: a private one for each port)",
+        )
+        .value_parser(value_parser!(PathBuf)),
+        Arg::new("log-changes")
+            .long("log-changes")
+            .help("keep deletes, touches and flushes in the log, for incremental backups")
+            .action(ArgAction::SetTrue),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::{Binding, Config, ConfigError, KeyFormat, Listen, Start, Terms, TlsOptions, Verify};
+use super::{AdminSocket, Binding, Config, ConfigError, KeyFormat, Listen, Start, Terms, TlsOptions, Verify};
 
 fn start(line: &str) -> Result<Start, ConfigError> {
     let words = std::iter::once("ringcached").chain(line.split_whitespace());
@@ -20,6 +20,13 @@ fn config(line: &str) -> Config {
     }
 }
 
+/// The line gives the defaults with one change.
+fn changed(line: &str, change: fn(&mut Config)) {
+    let mut expected = Config::default();
+    change(&mut expected);
+    assert_eq!(config(line), expected, "{line}");
+}
+
 #[test]
 fn no_flag_gives_the_defaults() {
     assert_eq!(config(""), Config::default());
@@ -31,11 +38,6 @@ fn no_flag_gives_the_defaults() {
 
 #[test]
 fn every_accepted_flag_changes_its_field() {
-    let changed = |line: &str, change: fn(&mut Config)| {
-        let mut expected = Config::default();
-        change(&mut expected);
-        assert_eq!(config(line), expected, "{line}");
-    };
     changed("-p 1", |c| c.port = Some(1));
     changed("-p -1", |c| c.port = Some(0));
     changed("-p1 -p2", |c| c.port = Some(2));
@@ -99,6 +101,13 @@ fn every_accepted_flag_changes_its_field() {
     changed("-o idle_timeout=5,maxconns_fast", |c| c.idle_timeout_seconds = 5);
     changed("-o no_maxconns_fast -o idle_timeout=0", |c| c.maxconns_fast = false);
     changed("-o ''", |_| ());
+}
+
+#[test]
+fn every_flag_for_operators_changes_its_field() {
+    changed("--admin-socket off", |c| c.admin_socket = AdminSocket::Off);
+    changed("--admin-socket=/tmp/x", |c| c.admin_socket = AdminSocket::At("/tmp/x".into()));
+    changed("--log-changes", |c| c.log_changes = true);
 }
 
 #[test]
@@ -177,6 +186,7 @@ fn refused_lines_have_memcacheds_exit_code() {
         ("--spin-us abc", 1, "Spinning before sleep takes 0 to 10000 microseconds"),
         ("--spin-us 10001", 1, "Spinning before sleep takes 0 to 10000 microseconds"),
         ("--spin-us -1", 1, "Spinning before sleep takes 0 to 10000 microseconds"),
+        ("--admin-socket ''", 1, "requires an argument"),
         ("-U abc", 64, "Invalid port number abc"),
         ("-U -2", 64, "Invalid port number -2"),
         ("--udp-limit x", 1, "takes 0 to"),

@@ -144,7 +144,7 @@ mod tests {
             while rest.write_next(&mut datagram) {
                 parts.push(std::mem::take(&mut datagram));
             }
-            assert_eq!(rest.bytes(), parts.iter().map(Vec::len).sum());
+            assert_eq!(rest.bytes(), parts.iter().map(Vec::len).sum::<usize>());
             let total = length.div_ceil(PART_BYTES);
             assert_eq!(parts.len(), total);
             for (number, part) in parts.iter().enumerate() {

@@ -1,13 +1,14 @@
 //! From a checked configuration to running workers, and back to nothing.
 //!
 //! `tcp`, `udp` and `unix` make the sockets, `files` writes what others read about the process, `memory_file` keeps the
-//! memory of `-e`, `roster` knows who is connected, `reload` what SIGHUP reads again; `tls` reads certificates, and
+//! memory of `-e`, `operators` lets `ringctl` in, `roster` knows who is connected, `reload` what SIGHUP reads again; `tls` reads certificates, and
 //! `handshakes` is the thread that uses them.
 
 mod addresses;
 mod files;
 pub mod handshakes;
 mod memory_file;
+mod operators;
 pub mod reload;
 pub mod roster;
 mod tcp;
@@ -27,6 +28,7 @@ use ringcache_engine::{Engine, EngineOptions, OpenError, Seconds, Shard};
 use crate::auth::{Auth, UserFileError};
 use crate::config::{Config, Encryption, Terms};
 use crate::driver::{self, Refusal};
+use crate::errand::{self, Errands};
 use crate::limits::{
     DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, EXECUTOR_BYTES, EXECUTOR_RING_DEPTH, ITEM_CAS_BYTES,
 };
@@ -36,6 +38,7 @@ use crate::sys::{self, Resource, Signal};
 use crate::worker::{Seed, Worker};
 use handshakes::{Entrance, Exit, Handshakes};
 use memory_file::{FileError, Keeper};
+use operators::Entry;
 use tls::{Tls, TlsError};
 
 /// A socket that connections are accepted on.
@@ -139,6 +142,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         tls.load()?;
     }
     let sockets = listen_as_user(&config)?;
+    let entry = operators::listen(&config, &sockets)?;
     let auth = Arc::new(Auth::of(&config));
     auth.load()?;
     let (engine, shards, keeper) = open_engine(&config)?;
@@ -163,7 +167,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         let tls = Arc::clone(&node.tls);
         node.reload.announce(move || tls.reload());
     }
-    run(&node, shards, sockets, keeper)
+    run(&node, shards, sockets, entry, keeper)
 }
 
 /// Opens the engine, on the memory file of `-e` where there is one.
@@ -183,6 +187,7 @@ fn run(
     node: &Arc<Node>,
     shards: Vec<Shard>,
     sockets: Sockets,
+    entry: Option<Entry>,
     keeper: Option<Keeper>,
 ) -> Result<(), ServeError> {
     let config = &node.config;
@@ -191,8 +196,9 @@ fn run(
     for (worker, sockets) in (0..).zip(&sockets.datagrams) {
         sockets.iter().for_each(|socket| node.roster.listen_to_datagrams(worker, socket.as_raw_fd()));
     }
-    let (workers, doors) = start_workers(node, shards, sockets)?;
+    let Started { workers, doors, errands } = start_workers(node, shards, sockets)?;
     await_signals(Arc::clone(node), doors);
+    let place = entry.map(|entry| entry.open(node, errands)).transpose()?;
     let pid_file = files::PidFile::write(config);
     ports.write(config);
     tracing::info!(workers = config.workers, "serving");
@@ -200,6 +206,7 @@ fn run(
     for worker in workers {
         shards.extend(worker.join().map_err(|error| ServeError::Executor(error.to_string()))?);
     }
+    drop(place);
     if let Some(path) = &config.socket_path {
         unix::remove(path);
     }
@@ -217,22 +224,26 @@ fn run(
 /// The threads of the workers, each of which returns its shard if it got as far as serving.
 type Workers = Vec<ExecutorJoinHandle<Option<Shard>>>;
 
+/// Running workers and the ways to them.
+struct Started {
+    workers: Workers,
+    doors: Arc<Doors>,
+    errands: Errands,
+}
+
 /// Starts a pinned thread per shard and returns once each of them has its ring.
-fn start_workers(
-    node: &Arc<Node>,
-    shards: Vec<Shard>,
-    sockets: Sockets,
-) -> Result<(Workers, Arc<Doors>), ServeError> {
+fn start_workers(node: &Arc<Node>, shards: Vec<Shard>, sockets: Sockets) -> Result<Started, ServeError> {
     let (ends, doors) = mesh::mesh(node.config.workers)
         .map_err(|source| ServeError::System { what: "cannot make events", source })?;
     let (mut entrance, mut exits) = start_handshakes(node, &doors)?;
+    let (errands, trays) = errand::errands(node.config.workers, Arc::clone(&doors));
     let processors = sys::allowed_processors();
     let pins = processors.len() >= shards.len();
     let (ready, all_ready) = mpsc::channel();
     let mut listeners = Some(sockets.listeners);
     let mut workers = Workers::new();
-    let parts = shards.into_iter().zip(ends).zip(sockets.datagrams);
-    for (number, ((shard, mesh), datagram_sockets)) in parts.enumerate() {
+    let parts = shards.into_iter().zip(ends).zip(sockets.datagrams).zip(trays);
+    for (number, (((shard, mesh), datagram_sockets), errands)) in parts.enumerate() {
         let seed = Seed {
             shard,
             mesh,
@@ -243,13 +254,14 @@ fn start_workers(
             datagram_sockets,
             entrance: entrance.take(),
             exit: exits.next(),
+            errands,
         };
         let placement = if pins { Placement::Fixed(processors[number]) } else { Placement::Unbound };
         workers.push(start_worker(seed, placement, ready.clone())?);
     }
     drop(ready);
     all_ready.iter().collect::<Result<(), Refusal>>()?;
-    Ok((workers, doors))
+    Ok(Started { workers, doors, errands })
 }
 
 /// Starts the thread of handshakes, where connections are encrypted, and gives its ends.
@@ -368,6 +380,6 @@ fn engine_options(config: &Config) -> EngineOptions {
         huge_pages: config.huge_pages,
         slab_bytes: None,
         node: 0,
-        log_changes: false,
+        log_changes: config.log_changes,
     }
 }

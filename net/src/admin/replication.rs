@@ -1,0 +1,31 @@
+//! What a replicating node lends to the commands of its operator.
+
+use serde_json::Value;
+
+use super::{Audience, Failure};
+
+/// The operator's side of replication. Every call may take its time: it runs on the operator's thread.
+pub trait Replication: Send + Sync {
+    /// Role, peers, lag in records, bytes and milliseconds, mode, history: an object, shown as it is.
+    fn status(&self) -> Value;
+
+    /// A replica becomes a primary.
+    ///
+    /// Errors: it is one already; too much is missing.
+    fn promote(&self) -> Result<Value, Failure>;
+
+    /// A primary becomes a replica, of `of` where that is given.
+    ///
+    /// Errors: no primary is known; its history is another one.
+    fn demote(&self, of: Option<&str>) -> Result<Value, Failure>;
+
+    /// Follows the primary at `of` from now on.
+    ///
+    /// Errors: no address, or nobody there.
+    fn replicate(&self, of: &str) -> Result<Value, Failure>;
+
+    /// Compares with the peers. The number `differences` of the result decides the exit code of `ringctl`.
+    ///
+    /// Errors: no peer can be asked; the operator has gone.
+    fn verify(&self, audience: &mut Audience<'_>) -> Result<Value, Failure>;
+}

@@ -1,0 +1,104 @@
+//! `ringctl`, the operator's tool: asks a running node over its socket, shows how it goes on, and tells by its exit code
+//! how it went: 0 done, 1 failed, 2 wrong usage, 3 differences found.
+
+mod connection;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use ringcache_net::admin::words::Request;
+use serde_json::Value;
+
+use connection::{Connection, Trouble};
+use show::Show;
+
+/// Asks a running ringcached. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 differences found.
+#[derive(Parser)]
+#[command(name = "ringctl", version, disable_help_subcommand = true)]
+struct Cli {
+    /// The node's socket; by default the private one of its port
+    #[arg(long, value_name = "PATH", global = true)]
+    socket: Option<PathBuf>,
+    /// The node's port, for the default socket
+    #[arg(short, long, value_name = "PORT", default_value_t = 11211, global = true)]
+    port: u16,
+    /// Answer with one JSON value, or with one on each line, and show no progress
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Role, records, memory, peers and their lag
+    Status,
+    /// Make a replica a primary
+    Promote,
+    /// Make a primary a replica
+    Demote {
+        /// The new primary; by default whoever is known to be it
+        #[arg(long, value_name = "HOST:PORT")]
+        of: Option<String>,
+    },
+    /// Follow this primary from now on
+    Replicate {
+        /// The primary
+        #[arg(value_name = "HOST:PORT")]
+        of: String,
+    },
+    /// Compare with the peers; exit code 3 where something differs
+    Verify,
+    /// Show the status again and again, until interrupted
+    Watch {
+        /// Seconds between two
+        #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+        every: f64,
+    },
+}
+
+impl Command {
+    fn request(&self) -> Result<Request, Trouble> {
+        Ok(match self {
+            Command::Status => Request::Status {},
+            Command::Promote => Request::Promote {},
+            Command::Demote { of } => Request::Demote { of: of.clone() },
+            Command::Replicate { of } => Request::Replicate { of: of.clone() },
+            Command::Verify => Request::Verify {},
+            Command::Watch { every } => {
+                let is_possible = (0.1..=86_400.0).contains(every);
+                let millis = (every * 1000.0) as u64;
+                let wrong = || Trouble::Usage(format!("--every takes 0.1 to 86400 seconds, not {every}"));
+                is_possible.then_some(Request::Watch { millis }).ok_or_else(wrong)?
+            }
+        })
+    }
+}
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+const EXIT_DIFFERENCES: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let show = Show::new(cli.json);
+    match ask(&cli, &show) {
+        Ok(result) => {
+            show.result(&result);
+            let differs = result.get("differences").and_then(Value::as_u64).is_some_and(|count| count > 0);
+            if differs { ExitCode::from(EXIT_DIFFERENCES) } else { ExitCode::SUCCESS }
+        }
+        Err(trouble) => {
+            show.trouble(&trouble);
+            ExitCode::from(if matches!(trouble, Trouble::Usage(_)) { EXIT_USAGE } else { EXIT_FAILED })
+        }
+    }
+}
+
+fn ask(cli: &Cli, show: &Show) -> Result<Value, Trouble> {
+    let request = cli.command.request()?;
+    let mut connection = Connection::open(cli.socket.as_deref(), cli.port)?;
+    connection.ask(&request, show)
+}
