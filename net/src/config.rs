@@ -243,8 +243,8 @@ impl ConfigError {
 impl Config {
     /// Reads a command line, program name first, and the environment through `env`.
     ///
-    /// Errors have memcached's text and exit code wherever memcached has one; a number that memcached would read
-    /// as 0 because it is none is refused. Names and files are not looked up here.
+    /// Errors have memcached's text and exit code wherever memcached has one, and name the flag; a number that
+    /// memcached would read as 0 because it is none is refused. Names and files are not looked up here.
     pub fn from_args(
         args: impl Iterator<Item = OsString>,
         env: &dyn Fn(&str) -> Option<String>,
@@ -255,7 +255,7 @@ impl Config {
         }
         let mut config =
             Config { port_file: env("MEMCACHED_PORT_FILENAME").map(PathBuf::from), ..Self::default() };
-        config.read_switches(&flags);
+        config.read_switches(&flags)?;
         config.read_addresses(&flags)?;
         config.read_protocol(&flags, env)?;
         config.read_limits(&flags)?;
@@ -265,6 +265,7 @@ impl Config {
         for list in flags.texts("extended") {
             options::apply(list, &mut config)?;
         }
+        config.tuning.check()?;
         config.read_encryption(&flags)?;
         Ok(Start::Serve(config))
     }
@@ -276,7 +277,7 @@ impl Config {
         warnings.chain(ignored.map(|option| format!("{option} has no effect here")))
     }
 
-    fn read_switches(&mut self, flags: &Flags) {
+    fn read_switches(&mut self, flags: &Flags) -> Result<(), ConfigError> {
         self.evictions = !flags.given("disable-evictions");
         self.cas = !flags.given("disable-cas");
         self.flush_enabled = !flags.given("disable-flush-all");
@@ -291,6 +292,10 @@ impl Config {
         self.huge_pages = flags.given("enable-largepages");
         self.lock_memory = flags.given("lock-memory");
         self.core_dumps = flags.given("enable-coredumps");
+        if self.user.as_deref() == Some("") {
+            return Err(usage("No user to switch to (-u)"));
+        }
+        Ok(())
     }
 
     /// The protocol, and who may speak it: users of SASL only exist in the binary one, users of `-Y` only in text.
@@ -306,7 +311,7 @@ impl Config {
             Some("binary") => Some(Binding::Binary),
             Some(other) => {
                 let text = format!("Invalid value for binding protocol: {other}");
-                return Err(usage(format!("{text}\n -- should be one of auto, binary, or ascii")));
+                return Err(usage(format!("{text}\n -- should be one of auto, binary, or ascii (-B)")));
             }
         };
         self.binding = binding.unwrap_or(Binding::Auto);
@@ -334,13 +339,14 @@ impl Config {
     fn read_limits(&mut self, flags: &Flags) -> Result<(), ConfigError> {
         if let Some(text) = flags.text("conn-limit") {
             let most = i32::MAX as u32;
-            self.connections_max = number(text, 1, most, "Maximum connections must be greater than 0")?;
+            let wrong = "Maximum connections must be greater than 0";
+            self.connections_max = number("-c", text, 1, most, wrong)?;
         }
         if let Some(text) = flags.text("threads") {
-            self.workers = number(text, 1, u16::MAX, "Number of threads must be greater than 0")?;
+            self.workers = number("-t", text, 1, u16::MAX, "Number of threads must be greater than 0")?;
         }
         if self.workers > SHARDS_MAX {
-            return Err(failure(format!("Number of threads must be at most {SHARDS_MAX}")));
+            return Err(failure(format!("Number of threads must be at most {SHARDS_MAX} (-t)")));
         }
         if self.workers > WORKERS_ADVISED_MAX {
             self.warnings.push(format!(
@@ -350,16 +356,16 @@ impl Config {
         }
         if let Some(text) = flags.text("max-reqs-per-event") {
             let wrong = "Number of requests per event must be greater than 0";
-            self.requests_per_turn = number(text, 1, i32::MAX as u32, wrong)?;
+            self.requests_per_turn = number("-R", text, 1, i32::MAX as u32, wrong)?;
             self.requests_limit = self.requests_per_turn;
         }
         if let Some(text) = flags.text("spin-us") {
             let wrong = format!("Spinning before sleep takes 0 to {SPIN_US_MAX} microseconds");
-            self.spin_us = number(text, 0, SPIN_US_MAX, &wrong)?;
+            self.spin_us = number("--spin-us", text, 0, SPIN_US_MAX, &wrong)?;
         }
         if let Some(text) = flags.text("listen-backlog") {
             let wrong = "Listen backlog must be a number that is not negative";
-            self.backlog = number(text, 0, i32::MAX as u32, wrong)?;
+            self.backlog = number("-b", text, 0, i32::MAX as u32, wrong)?;
         }
         Ok(())
     }
@@ -367,7 +373,7 @@ impl Config {
     fn read_memory(&mut self, flags: &Flags) -> Result<(), ConfigError> {
         if let Some(text) = flags.text("memory-limit") {
             let most = MEMORY_BYTES_MAX >> 20;
-            let wrong = format!("Memory limit must be a number of megabytes up to {most}, not {text}");
+            let wrong = format!("Memory limit must be a number of megabytes up to {most} (-m {text})");
             let megabytes: u64 = text.parse().map_err(|_| usage(&wrong))?;
             self.memory_bytes =
                 megabytes.checked_mul(1 << 20).filter(|b| *b <= MEMORY_BYTES_MAX).ok_or(usage(wrong))?;
@@ -384,7 +390,7 @@ impl Config {
             )));
         }
         if u64::from(self.item_bytes_max) > self.memory_bytes / 2 {
-            return Err(usage("Cannot set item size limit higher than 1/2 of memory max."));
+            return Err(usage("Cannot set item size limit higher than 1/2 of memory max. (-I, -m)"));
         }
         Ok(())
     }
@@ -393,22 +399,29 @@ impl Config {
     fn read_accepted(&mut self, flags: &Flags) -> Result<(), ConfigError> {
         if let Some(text) = flags.text("slab-growth-factor") {
             let factor = text.parse().ok().filter(|factor: &f64| *factor > 1.0 && factor.is_finite());
-            self.growth_factor = factor.ok_or_else(|| failure("Factor must be greater than 1"))?;
+            self.growth_factor =
+                factor.ok_or_else(|| failure(format!("Factor must be greater than 1 (-f {text})")))?;
             self.ignored_options.push(format!("-f {text}"));
         }
         if let Some(text) = flags.text("slab-min-size") {
-            self.chunk_bytes = number(text, 1, i32::MAX as u32, "Chunk size must be greater than 0")?;
+            let wrong = "Chunk size must be greater than 0";
+            self.chunk_bytes = number("-n", text, 1, i32::MAX as u32, wrong)?;
             self.ignored_options.push(format!("-n {text}"));
         }
         if let Some(text) = flags.text("prefix-delimiter") {
             // Only the first byte of a longer one is looked at, as in memcached.
             self.prefix_delimiter =
-                *text.as_bytes().first().ok_or_else(|| failure("No delimiter specified"))?;
+                *text.as_bytes().first().ok_or_else(|| failure("No delimiter specified (-D)"))?;
             self.detail_enabled = true;
         }
         if let Some(text) = flags.text("napi-ids") {
             let wrong = "Maximum number of NAPI IDs must be greater than 0";
-            self.napi_ids = number(text, 1, i32::MAX as u32, wrong)?;
+            self.napi_ids = number("-N", text, 1, i32::MAX as u32, wrong)?;
+            if self.napi_ids > u32::from(self.workers) {
+                let (ids, workers) = (self.napi_ids, self.workers);
+                let wrong = "cannot be greater than number of threads";
+                return Err(usage(format!("Number of napi_ids (-N {ids}) {wrong} (-t {workers})")));
+            }
             self.ignored_options.push(format!("-N {text}"));
         }
         self.ignored_options.extend(flags.texts("rest").map(str::to_owned));
@@ -437,17 +450,25 @@ fn item_bytes(text: &str) -> Result<u32, ConfigError> {
     };
     let bytes = digits.parse::<u64>().unwrap_or(0).saturating_mul(1 << shift);
     if bytes < u64::from(ITEM_BYTES_MIN) {
-        return Err(usage(format!("Item max size cannot be less than {ITEM_BYTES_MIN} bytes.")));
+        let wrong = format!("Item max size cannot be less than {ITEM_BYTES_MIN} bytes. (-I {text})");
+        return Err(usage(wrong));
     }
     match u32::try_from(bytes) {
         Ok(bytes) if bytes <= ITEM_BYTES_MAX => Ok(bytes),
-        _ => Err(usage("Cannot set item size limit higher than a gigabyte.")),
+        _ => Err(usage(format!("Cannot set item size limit higher than a gigabyte. (-I {text})"))),
     }
 }
 
-fn number<N: FromStr + PartialOrd>(text: &str, least: N, most: N, wrong: &str) -> Result<N, ConfigError> {
+/// The value of `flag`; `wrong` says what it should have been.
+fn number<N: FromStr + PartialOrd>(
+    flag: &str,
+    text: &str,
+    least: N,
+    most: N,
+    wrong: &str,
+) -> Result<N, ConfigError> {
     let number = text.parse().ok().filter(|number| least <= *number && *number <= most);
-    number.ok_or_else(|| failure(wrong))
+    number.ok_or_else(|| failure(format!("{wrong} ({flag} {text})")))
 }
 
 fn failure(text: impl Into<String>) -> ConfigError {

@@ -225,7 +225,7 @@ fn memcacheds_options_are_accepted() {
 #[test]
 fn settings_show_the_flags() {
     let server = Server::ringcached(&[
-        "-m", "100", "-c", "512", "-t", "2", "-I", "2m", "-R", "10", "-C", "-M", "-N", "3",
+        "-m", "100", "-c", "512", "-t", "2", "-I", "2m", "-R", "10", "-C", "-M", "-N", "2",
     ]);
     let mut connection = server.connect();
     for (name, value) in [
@@ -236,7 +236,7 @@ fn settings_show_the_flags() {
         ("reqs_per_event", "10"),
         ("cas_enabled", "no"),
         ("evictions", "off"),
-        ("num_napi_ids", "3"),
+        ("num_napi_ids", "2"),
         ("memory_file", "(null)"),
     ] {
         assert_eq!(connection.stat("stats settings", name).as_deref(), Some(value), "{name}");

@@ -18,6 +18,9 @@ impl Flags {
     /// Splits a command line, program name first, as `getopt_long` would: clustered letters, attached values,
     /// unambiguous beginnings of long names, the last of repeated values.
     pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Self, ConfigError> {
+        // getopt takes a value of --verbose, and memcached does not look at it.
+        let with_value = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"--verbose=");
+        let args = args.map(|arg| if with_value(&arg) { "--verbose".into() } else { arg });
         command().try_get_matches_from(args).map(Flags).map_err(|error| reword(&error))
     }
 
@@ -33,7 +36,7 @@ impl Flags {
 
     /// The value of a flag.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get_one::<String>(name).map(String::as_str)
+        self.texts(name).last()
     }
 
     /// The value of a flag that names a file.
@@ -43,7 +46,8 @@ impl Flags {
 
     /// All values of a flag that may be repeated, in order.
     pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.get_many::<String>(name).into_iter().flatten().map(String::as_str)
+        // memcached skips white space before a value, and most of its numbers end before what follows.
+        self.0.get_many::<String>(name).into_iter().flatten().map(|text| text.trim())
     }
 }
 

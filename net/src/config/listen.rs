@@ -35,10 +35,10 @@ pub struct Terms {
 impl Config {
     pub(super) fn read_addresses(&mut self, flags: &Flags) -> Result<(), ConfigError> {
         if let Some(text) = flags.text("port") {
-            self.port = port(text)?;
+            self.port = port("-p", text)?;
         }
         if let Some(text) = flags.text("udp-port") {
-            self.udp_port = port(text)?;
+            self.udp_port = port("-U", text)?;
             if self.udp_port.is_some() && flags.text("port").is_none() {
                 self.port = self.udp_port;
             }
@@ -46,17 +46,22 @@ impl Config {
         if let Some(text) = flags.text("udp-limit") {
             let wrong =
                 format!("The limit of answers over UDP takes 0 to {UDP_LIMIT_KIB_MAX} KiB per second");
-            self.udp_bytes_per_second = 1024 * number(text, 0, UDP_LIMIT_KIB_MAX, &wrong)?;
+            self.udp_bytes_per_second = 1024 * number("--udp-limit", text, 0, UDP_LIMIT_KIB_MAX, &wrong)?;
         }
         for list in flags.texts("listen") {
-            self.listen.extend(Listen::parse_list(list)?);
+            // The same address once more means nothing, as in memcached.
+            for address in Listen::parse_list(list)? {
+                if !self.listen.contains(&address) {
+                    self.listen.push(address);
+                }
+            }
             let before = self.listen_text.take().map_or(String::new(), |before| before + ",");
             self.listen_text = Some(before + list);
         }
         if let Some(text) = flags.text("unix-mask") {
             let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
             self.socket_mode =
-                mode.ok_or_else(|| usage(format!("Invalid access mask {text}: octal, up to 777")))?;
+                mode.ok_or_else(|| usage(format!("Invalid access mask {text}: octal, up to 777 (-a)")))?;
         }
         self.socket_path = flags.path("unix-socket");
         if self.socket_path.is_some() {
@@ -97,11 +102,11 @@ impl Config {
 }
 
 /// A port; `None` is off, `Some(0)` is for the kernel to choose.
-fn port(text: &str) -> Result<Option<u16>, ConfigError> {
+fn port(flag: &str, text: &str) -> Result<Option<u16>, ConfigError> {
     match text {
         "-1" => Ok(Some(0)),
         "0" => Ok(None),
-        _ => Ok(Some(text.parse().map_err(|_| usage(format!("Invalid port number {text}")))?)),
+        _ => Ok(Some(text.parse().map_err(|_| usage(format!("Invalid port number {text} ({flag})")))?)),
     }
 }
 
@@ -186,7 +191,7 @@ fn split_port(address: &str) -> (&str, Option<&str>) {
 }
 
 fn wrong(text: &str) -> ConfigError {
-    ConfigError::new(EXIT_USAGE, format!("Invalid address to listen on: {text}"))
+    ConfigError::new(EXIT_USAGE, format!("Invalid address to listen on: {text} (-l)"))
 }
 
 #[cfg(test)]

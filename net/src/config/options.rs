@@ -10,11 +10,11 @@ use super::{Config, ConfigError, EXIT_FAILURE, EXIT_USAGE};
 /// Errors: an unknown name, a missing value, a value out of range; all with exit code 1, as memcached. What [`ABSENT`]
 /// names, with exit code 64.
 pub(super) fn apply(list: &str, config: &mut Config) -> Result<(), ConfigError> {
-    // As getsubopt reads it: a comma at the very end is nothing, an empty name anywhere else is unknown.
-    let list = list.strip_suffix(',').unwrap_or(list);
     if list.is_empty() {
         return Ok(());
     }
+    // As getsubopt reads it: a comma at the very end is nothing, an empty name anywhere else is unknown.
+    let list = list.strip_suffix(',').unwrap_or(list);
     list.split(',').try_for_each(|part| apply_one(part, config))
 }
 
@@ -27,10 +27,14 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
         return Err(ConfigError::new(EXIT_USAGE, format!("-o {name}: ringcached has no {what}")));
     }
     let Some(known) = SUB_OPTIONS.iter().find(|known| known.name == name) else {
-        return Err(ConfigError::new(EXIT_FAILURE, format!("Illegal suboption \"{part}\"")));
+        return Err(ConfigError::new(EXIT_FAILURE, format!("Illegal suboption \"{part}\" (-o)")));
     };
     known.check(value)?;
     match name {
+        "slab_sizes" => {
+            check_sizes(value.unwrap_or_default(), config)?;
+            config.ignored_options.push(format!("-o {part}"));
+        }
         "maxconns_fast" => config.maxconns_fast = true,
         "no_maxconns_fast" => config.maxconns_fast = false,
         "idle_timeout" => {
@@ -54,6 +58,27 @@ fn apply_one(part: &str, config: &mut Config) -> Result<(), ConfigError> {
     }
     config.tuning.take_option(name, value);
     Ok(())
+}
+
+/// Sizes of classes, of which there are none here: what memcached refuses is a mistake all the same.
+fn check_sizes(list: &str, config: &Config) -> Result<(), ConfigError> {
+    const CLASSES_MAX: usize = 62;
+    let most = config.tuning.shown("slab_chunk_max").parse().expect("it is shown as a number");
+    let wrong = |why: &str| Err(ConfigError::new(EXIT_USAGE, format!("{why} (-o slab_sizes={list})")));
+    let mut before = 0;
+    for (number, text) in list.split('-').filter(|text| !text.is_empty()).enumerate() {
+        let Some(size) = text.parse().ok().filter(|size| (config.chunk_bytes..=most).contains(size)) else {
+            return wrong(&format!("slab size {text} is out of valid range"));
+        };
+        if number > 0 && size <= before + 8 {
+            return wrong(&format!("slab size {size} must be more than 8 bytes larger than previous class"));
+        }
+        if number == CLASSES_MAX {
+            return wrong("too many slab classes specified");
+        }
+        before = size;
+    }
+    if before == 0 { wrong("no slab size specified") } else { Ok(()) }
 }
 
 fn kibibytes(value: Option<&str>) -> usize {
@@ -106,7 +131,7 @@ enum Wants {
     Perhaps(u64, u64),
     /// A number in the range, both ends included.
     Number(u64, u64),
-    /// A number with a fraction, between the two and equal to neither.
+    /// A number with a fraction, more than the first and at most the second.
     Fraction(f64, f64),
     /// One of these words.
     Word(&'static [&'static str]),
@@ -131,9 +156,9 @@ impl SubOption {
                 Err(_) => fail(format!("could not parse argument to {name}")),
             },
             Wants::Fraction(least, most) => match text.parse::<f64>() {
-                Ok(number) if number > least && number < most => Ok(()),
-                Ok(_) => fail(format!("{name} must be > {least} and < {most}")),
-                Err(_) => fail(format!("could not parse argument to {name}")),
+                Ok(number) if number > least && number <= most => Ok(()),
+                Ok(number) if !number.is_nan() => fail(format!("{name} must be > {least} and <= {most}")),
+                _ => fail(format!("could not parse argument to {name}")),
             },
             Wants::Word(words) if !words.contains(&text) => {
                 fail(format!("Unknown {name} option ({})", words.join(", ")))
@@ -191,10 +216,10 @@ const SUB_OPTIONS: &[SubOption] = &[
     sub("slab_automove", Wants::Perhaps(0, 2)),
     sub("no_slab_automove", Wants::Nothing),
     sub("slab_automove_ratio", Wants::Fraction(0.0, 1.0)),
-    sub("slab_automove_window", Wants::Number(3, U32)),
-    sub("slab_automove_freeratio", Wants::Fraction(0.0, 1.0)),
+    sub("slab_automove_window", Wants::Number(3, 1800)),
+    sub("slab_automove_freeratio", Wants::Fraction(f64::NEG_INFINITY, f64::INFINITY)),
     sub("slab_sizes", Wants::Text),
-    sub("slab_chunk_max", Wants::Number(1, U32)),
+    sub("slab_chunk_max", Wants::Number(1, 1024)),
     sub("no_chunked_items", Wants::Nothing),
     sub("tail_repair_time", Wants::Number(10, I32)),
     sub("lru_crawler", Wants::Nothing),
@@ -209,7 +234,7 @@ const SUB_OPTIONS: &[SubOption] = &[
     sub("warm_max_factor", Wants::Fraction(0.0, f64::INFINITY)),
     sub("temporary_ttl", Wants::Number(0, I32)),
     sub("read_buf_mem_limit", Wants::Number(0, U32)),
-    sub("resp_obj_mem_limit", Wants::Text),
+    sub("resp_obj_mem_limit", Wants::Nothing),
     sub("watcher_logbuf_size", Wants::Number(0, U32)),
     sub("worker_logbuf_size", Wants::Number(0, U32)),
     sub("inline_ascii_resp", Wants::Nothing),
@@ -230,10 +255,10 @@ const SUB_OPTIONS: &[SubOption] = &[
     sub("ssl_session_cache", Wants::Nothing),
     sub("ssl_kernel_tls", Wants::Nothing),
     sub("ssl_min_version", Wants::Number(0, 3)),
-    sub("ext_page_size", Wants::Number(1, U32)),
-    sub("ext_wbuf_size", Wants::Number(1, U32)),
-    sub("ext_threads", Wants::Number(1, U32)),
-    sub("ext_io_depth", Wants::Number(1, U32)),
+    sub("ext_page_size", Wants::Number(0, U32)),
+    sub("ext_wbuf_size", Wants::Number(0, U32)),
+    sub("ext_threads", Wants::Number(0, U32)),
+    sub("ext_io_depth", Wants::Number(0, U32)),
     sub("ext_item_size", Wants::Number(0, U32)),
     sub("ext_item_age", Wants::Number(0, U32)),
     sub("ext_low_ttl", Wants::Number(0, U32)),
@@ -241,7 +266,7 @@ const SUB_OPTIONS: &[SubOption] = &[
     sub("ext_compact_under", Wants::Number(0, U32)),
     sub("ext_drop_under", Wants::Number(0, U32)),
     sub("ext_max_sleep", Wants::Number(0, U32)),
-    sub("ext_max_frag", Wants::Fraction(0.0, f64::INFINITY)),
+    sub("ext_max_frag", Wants::Fraction(f64::NEG_INFINITY, f64::INFINITY)),
     sub("ext_drop_unread", Wants::Nothing),
 ];
 
@@ -256,6 +281,7 @@ mod tests {
         for known in SUB_OPTIONS {
             let value = match known.name {
                 "hashpower" => "=12",
+                "slab_sizes" => "=48",
                 "hash_algorithm" => "=xxh3",
                 "ssl_keyformat" => "=PEM",
                 "tail_repair_time" => "=10",
@@ -287,6 +313,7 @@ mod tests {
         let mut config = Config::default();
         assert!(apply("", &mut config).is_ok());
         assert!(apply("modern,", &mut config).is_ok());
-        assert_eq!(apply(",modern", &mut config).unwrap_err().text, "Illegal suboption \"\"");
+        assert_eq!(apply(",modern", &mut config).unwrap_err().text, "Illegal suboption \"\" (-o)");
+        assert!(apply(",", &mut config).is_err());
     }
 }

@@ -192,7 +192,7 @@ fn refused_lines_have_memcacheds_exit_code() {
         ("--udp-limit x", 1, "takes 0 to"),
         ("-a 999", 64, "Invalid access mask 999"),
         ("-a 1000", 64, "Invalid access mask 1000"),
-        ("-m abc", 64, "Memory limit must be"),
+        ("-m abc", 64, "Memory limit must be a number of megabytes up to 67108864 (-m abc)"),
         ("-m -1", 64, "Memory limit must be"),
         ("-m 18446744073709551615", 64, "Memory limit must be"),
         ("-m 0", 64, "-m 0 is too small for -t 4: at least -m 1 is needed"),
@@ -206,7 +206,7 @@ fn refused_lines_have_memcacheds_exit_code() {
         ("-I 99999999999999999999k", 64, "Item max size cannot be less than 1024 bytes."),
         ("-c 0", 1, "Maximum connections must be greater than 0"),
         ("-c -1", 1, "Maximum connections must be greater than 0"),
-        ("-c abc", 1, "Maximum connections must be greater than 0"),
+        ("-c abc", 1, "Maximum connections must be greater than 0 (-c abc)"),
         ("-t 0", 1, "Number of threads must be greater than 0"),
         ("-t abc", 1, "Number of threads must be greater than 0"),
         ("-t 257", 1, "Number of threads must be at most 256"),
@@ -228,9 +228,78 @@ fn refused_lines_have_memcacheds_exit_code() {
         ("-o hash_algorithm", 1, "Missing hash_algorithm argument"),
         ("-o hash_algorithm=foo", 1, "Unknown hash_algorithm option (jenkins, murmur3, xxh3)"),
         ("-o slab_automove=7", 1, "slab_automove must be between 0 and 2"),
-        ("-o slab_automove_ratio=2", 1, "slab_automove_ratio must be > 0 and < 1"),
+        ("-o slab_automove_ratio=2", 1, "slab_automove_ratio must be > 0 and <= 1"),
     ];
     assert_refused(&table);
+}
+
+/// As [`refused_lines_have_memcacheds_exit_code`]: what only tunes a part that is not here is checked like the rest.
+#[test]
+fn refused_lines_without_effect_have_memcacheds_exit_code() {
+    assert_refused(&[
+        ("-u ''", 64, "No user"),
+        ("-N 5", 64, "cannot be greater than number of threads (-t 4)"),
+        ("-o ,slab_reassign", 1, "Illegal suboption \"\""),
+        ("-o modern,,", 1, "Illegal suboption \"\""),
+        ("-o MODERN", 1, "Illegal suboption \"MODERN\""),
+        ("-o hashpower=11", 1, "between 12 and 32"),
+        ("-o hashpower=33", 1, "between 12 and 32"),
+        ("-o slab_automove_ratio=0", 1, "> 0 and <= 1"),
+        ("-o slab_automove_ratio=nan", 1, "could not parse argument to slab_automove_ratio"),
+        ("-o slab_automove_window=2", 1, "between 3 and 1800"),
+        ("-o slab_automove_window=1801", 1, "between 3 and 1800"),
+        ("-o slab_automove_freeratio=x", 1, "could not parse argument to slab_automove_freeratio"),
+        ("-o tail_repair_time=9", 1, "tail_repair_time must be between 10"),
+        ("-o lru_crawler_sleep=1000001", 1, "lru_crawler_sleep must be between 0 and 1000000"),
+        ("-o lru_crawler_tocrawl=x", 1, "could not parse argument to lru_crawler_tocrawl"),
+        ("-o hot_lru_pct=0", 1, "hot_lru_pct must be between 1 and 79"),
+        ("-o warm_lru_pct=80", 1, "warm_lru_pct must be between 1 and 79"),
+        ("-o hot_lru_pct=41", 64, "hot_lru_pct + warm_lru_pct cannot be more than 80%"),
+        ("-o hot_lru_pct=40,warm_lru_pct=41", 64, "hot_lru_pct + warm_lru_pct cannot be more than 80%"),
+        ("-o hot_max_factor=0", 1, "hot_max_factor must be > 0"),
+        ("-o temporary_ttl=5,no_lru_maintainer", 64, "temporary_ttl requires lru_maintainer"),
+        ("-o no_modern,temporary_ttl=5", 64, "temporary_ttl requires lru_maintainer"),
+        ("-o slab_sizes", 1, "Missing slab_sizes argument"),
+        ("-o slab_sizes=", 64, "no slab size specified"),
+        ("-o slab_sizes=x", 64, "slab size x is out of valid range"),
+        ("-o slab_sizes=40-100", 64, "slab size 40 is out of valid range"),
+        ("-o slab_sizes=524289", 64, "slab size 524289 is out of valid range"),
+        ("-o slab_sizes=100-108", 64, "slab size 108 must be more than 8 bytes larger"),
+        ("-o slab_sizes=200-100", 64, "slab size 100 must be more than 8 bytes larger"),
+        ("-o slab_chunk_max=0", 1, "slab_chunk_max must be between 1 and 1024"),
+        ("-o slab_chunk_max=1025", 1, "slab_chunk_max must be between 1 and 1024"),
+        ("-o slab_chunk_max=3", 64, "slab_chunk_max (bytes: 3072) must divide evenly"),
+        ("-o read_buf_mem_limit", 1, "Missing numeric argument for read_buf_mem_limit"),
+        ("-o ext_threads=x", 1, "could not parse argument to ext_threads"),
+    ]);
+}
+
+#[test]
+fn what_memcached_accepts_is_accepted() {
+    for line in [
+        "-N 4 -t 4",
+        "-o slab_automove_ratio=1",
+        "-o slab_automove_window=1800",
+        "-o slab_automove_freeratio=0,slab_automove_freeratio=-1",
+        "-o hot_lru_pct=40,warm_lru_pct=40",
+        "-o temporary_ttl=0",
+        "-o no_lru_maintainer,temporary_ttl=5,lru_maintainer",
+        "-o slab_sizes=48-100-109-524288",
+        "-n 100 -o slab_chunk_max=512,slab_sizes=100--200",
+        "-o slab_chunk_max=1024",
+        "-o resp_obj_mem_limit,resp_obj_mem_limit=x",
+        "-o ext_page_size=0,ext_wbuf_size=0,ext_threads=0,ext_io_depth=0,ext_max_frag=0",
+        "-o modern,no_inline_ascii_resp,",
+        "--verbose=3",
+    ] {
+        config(line);
+    }
+    assert_eq!(config("-l a -l a,b:1,a,b:2").listen.len(), 3, "the same address once more means nothing");
+    let spaced = ["ringcached", "-m", " 128", "-o", " idle_timeout=7"].into_iter().map(Into::into);
+    let Ok(Start::Serve(config)) = Config::from_args(spaced, &|_| None) else {
+        panic!("white space before a value is skipped");
+    };
+    assert_eq!((config.memory_bytes, config.idle_timeout_seconds), (128 << 20, 7));
 }
 
 #[test]
@@ -248,12 +317,19 @@ fn refused_options_of_tls_have_memcacheds_exit_code() {
     ]);
 }
 
-/// Each line with its exit code and a part of the reason.
+/// Each line with its exit code and a part of the reason, which also names the flag or the sub-option.
 fn assert_refused(table: &[(&str, i32, &str)]) {
     for (line, exit_code, text) in table {
         let error = start(line).expect_err(line);
         assert_eq!(error.exit_code, *exit_code, "{line}: {}", error.text);
         assert!(error.text.contains(text), "{line}: {}", error.text);
+        let is_named = |name: &str| !name.is_empty() && error.text.contains(name);
+        let mut flags = line.split([' ', '=']).filter(|word| word.starts_with('-'));
+        // getopt names a letter without its dash, and a flag without its value by its long name.
+        let quoted = |flag: &str| format!("'{}'", &flag[flag.len() - 1..]);
+        let is_flag_named = flags.any(|flag| is_named(flag) || is_named(&quoted(flag)) || is_named("'--"));
+        let is_sub_option_named = line.split([' ', ',', '=']).any(|word| word.len() > 2 && is_named(word));
+        assert!(is_flag_named || is_sub_option_named, "{line}: {}", error.text);
     }
 }
 

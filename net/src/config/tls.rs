@@ -95,12 +95,12 @@ impl Config {
                 None => Ok(()),
                 Some(name) => Err(ConfigError::new(
                     EXIT_SYSTEM,
-                    format!("'{name}' option is valid only when SSL is enabled"),
+                    format!("'{name}' option is valid only when SSL is enabled (-l, -Z)"),
                 )),
             };
         }
         if self.socket_path.is_none() && self.port.is_none() {
-            return Err(usage("ERROR: You cannot enable SSL without a TCP port."));
+            return Err(usage("ERROR: You cannot enable SSL without a TCP port. (-Z)"));
         }
         let needs_certificates = matches!(self.tls.verify, Verify::Require | Verify::Once)
             || self.listen.iter().any(|listen| listen.terms.encryption == Encryption::Mutual);

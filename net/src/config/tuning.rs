@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::{ConfigError, usage};
+
 /// What was given, by its name in `stats settings`; the others stand at memcached's defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tuning(BTreeMap<&'static str, String>);
@@ -57,6 +59,24 @@ impl Tuning {
     /// Whether a switch is on.
     pub fn is_on(&self, name: &str) -> bool {
         self.shown(name) == "yes"
+    }
+
+    /// Refuses what memcached refuses of settings that contradict each other, once all were taken.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        const PAGE_BYTES: u32 = 1 << 20;
+        let number = |name| self.shown(name).parse::<u32>().expect("it was checked as a number");
+        if number("hot_lru_pct") + number("warm_lru_pct") > 80 {
+            return Err(usage("hot_lru_pct + warm_lru_pct cannot be more than 80% combined"));
+        }
+        if self.is_on("temp_lru") && !self.is_on("lru_maintainer_thread") {
+            return Err(usage("temporary_ttl requires lru_maintainer to be enabled"));
+        }
+        let chunk = number("slab_chunk_max");
+        if !PAGE_BYTES.is_multiple_of(chunk) {
+            let wrong = format!("slab_chunk_max (bytes: {chunk}) must divide evenly into {PAGE_BYTES}");
+            return Err(usage(wrong));
+        }
+        Ok(())
     }
 
     /// Takes a sub-option of `-o` whose value has been checked. False when it is none of these settings.

@@ -65,9 +65,8 @@ fn reassign(tuning: &Tuning, from: &[u8], to: &[u8]) -> &'static [u8] {
     let is_class = |class: i32| (0..CLASSES as i32).contains(&class);
     match (from, to) {
         _ if from == to => SAME_CLASS,
-        // Any class that has a page to spare: none has.
-        (-1, to) if is_class(to) => NO_SPARE,
         (from, to) if is_class(from) && is_class(to) => NO_SPARE,
+        // -1 is any class that has a page to spare: none has.
         _ => BAD_CLASS,
     }
 }

@@ -173,7 +173,7 @@ fn pages_and_queues_are_tuned_without_effect() {
     const BAD: &str = "CLIENT_ERROR bad command line format\r\n";
     Conversation::new()
         .step("slabs reassign 1 2\r\n", "NOSPARE source class has no spare pages\r\n")
-        .step("slabs reassign -1 1\r\n", "NOSPARE source class has no spare pages\r\n")
+        .step("slabs reassign -1 1\r\n", "BADCLASS invalid src or dst class id\r\n")
         .step("slabs reassign 1 1\r\n", "SAME src and dst class are identical\r\n")
         .step("slabs reassign 99 1\r\n", "BADCLASS invalid src or dst class id\r\n")
         .step("slabs reassign x 1\r\n", BAD)
