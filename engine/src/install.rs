@@ -1,12 +1,14 @@
 //! Installing a record that came from elsewhere: a replica, a migration target and a restore all end here.
 //!
 //! One rule settles every conflict: the newer version wins. Installing is idempotent, and records of one key may
-//! come in any order.
+//! come in any order. A full copy from an authority is the exception (`copy.rs`): its word counts.
 
+use crate::copy::CopyMark;
 use crate::engine::Shared;
 use crate::hash::KeyHash;
+use crate::index::Place;
 use crate::limits::VERSION_AHEAD_MILLIS_MAX;
-use crate::record::{Draft, Kind, Received, RecordError, RecordView, parse};
+use crate::record::{Draft, Kind, Received, RecordError, RecordView, TOKEN_LATE, Touched, parse};
 use crate::shard::{Owner, Shard};
 use crate::time::{Expiry, Now};
 use crate::version::Version;
@@ -30,76 +32,153 @@ impl Shard {
     /// Installs the record at the start of `bytes` and tells how many bytes it takes. A damaged record changes
     /// nothing. Cost: as a set, plus a CRC.
     pub fn install(&mut self, bytes: &[u8], now: Now) -> Result<(Installed, usize), RecordError> {
+        self.install_as(bytes, None, now)
+    }
+
+    /// As [`Shard::install`], for a record of a full copy ([`Shard::begin_copy`]): it wins over one that has not got the
+    /// mark, whatever their versions, and gets the mark.
+    pub fn install_copied(
+        &mut self,
+        bytes: &[u8],
+        now: Now,
+        mark: CopyMark,
+    ) -> Result<(Installed, usize), RecordError> {
+        self.install_as(bytes, Some(mark), now)
+    }
+
+    fn install_as(
+        &mut self,
+        bytes: &[u8],
+        mark: Option<CopyMark>,
+        now: Now,
+    ) -> Result<(Installed, usize), RecordError> {
         let Received { draft, total } = parse(bytes)?;
         let (owner, shared) = (&mut self.owner, &*self.shared);
         let latest = now.unix_millis + VERSION_AHEAD_MILLIS_MAX;
         if draft.version.unix_millis() > latest {
             return Err(RecordError::Ahead { unix_millis: draft.version.unix_millis() });
         }
-        Ok((owner.install(shared, &draft, now)?, total))
+        Ok((owner.install(shared, &draft, mark, now)?, total))
     }
 }
 
 impl Owner {
-    fn install(&mut self, shared: &Shared, draft: &Draft<'_>, now: Now) -> Result<Installed, RecordError> {
+    fn install(
+        &mut self,
+        shared: &Shared,
+        draft: &Draft<'_>,
+        mark: Option<CopyMark>,
+        now: Now,
+    ) -> Result<Installed, RecordError> {
         match draft.kind {
             Kind::Flush => self.install_flush(shared, draft),
-            Kind::Touch => self.install_touch(shared, draft),
-            Kind::Value | Kind::Tombstone => Ok(self.install_value(shared, draft, now)),
+            Kind::Touch => self.install_touch(shared, draft, now),
+            Kind::Value | Kind::Tombstone => Ok(self.install_value(shared, draft, mark, now)),
         }
     }
 
-    pub(crate) fn install_value(&mut self, shared: &Shared, draft: &Draft<'_>, now: Now) -> Installed {
+    pub(crate) fn install_value(
+        &mut self,
+        shared: &Shared,
+        draft: &Draft<'_>,
+        mark: Option<CopyMark>,
+        now: Now,
+    ) -> Installed {
         let hash = KeyHash::of(draft.key);
         let home = hash.shard(shared.options.shards);
         if home != self.part_id() {
             return Installed::ElsewhereHere(home);
         }
         self.clock.observe(draft.version);
-        let is_older = |owner: &Self| {
-            let present = owner.find(shared, hash, draft.key);
-            present
-                .is_some_and(|place| RecordView::at(&shared.arena, place.location).version() >= draft.version)
-        };
-        if draft.version <= self.flushed(shared) || is_older(self) {
+        if draft.version <= self.flushed(shared) {
             return Installed::Older;
         }
+        let present = self.find(shared, hash, draft.key);
+        if let Some(place) = present {
+            let view = RecordView::at(&shared.arena, place.location);
+            match mark.filter(|mark| view.mark() != mark.0) {
+                None if view.version() >= draft.version => return Installed::Older,
+                Some(mark) if is_same(view, draft) => {
+                    view.set_mark(mark.0);
+                    self.set_expiry(shared, view, draft.expiry);
+                    return Installed::Applied;
+                }
+                _ => {}
+            }
+        }
+        let draft = &Draft {
+            token: draft.token | if draft.version <= self.given { TOKEN_LATE } else { 0 },
+            mark: mark.map_or(0, |mark| mark.0),
+            ..*draft
+        };
         if draft.expiry.is_past(now.seconds) {
-            // What it would have replaced is older still.
-            if let Some(place) = self.find(shared, hash, draft.key) {
-                self.take_out(shared, place);
+            if let Some(place) = present {
+                self.end(shared, place, hash, draft, now);
             }
             return Installed::Expired;
         }
-        if !self.make_room(shared, draft.shape().total(), draft.expiry, now) {
-            return Installed::NoMemory;
+        self.replace(shared, hash, draft, now)
+    }
+
+    /// What is there is replaced, or goes where no memory is left to replace it.
+    fn replace(&mut self, shared: &Shared, hash: KeyHash, draft: &Draft<'_>, now: Now) -> Installed {
+        let has_room = self.make_room(shared, draft.shape().total(), draft.expiry, now);
+        if has_room && self.put(shared, hash, draft, now).is_ok() {
+            return Installed::Applied;
         }
-        match self.put(shared, hash, draft, now) {
-            Ok(_) => Installed::Applied,
-            Err(_) => Installed::NoMemory,
+        self.no_memory(shared);
+        if let Some(place) = self.find(shared, hash, draft.key) {
+            self.take_out(shared, place);
         }
+        self.forget(draft.version);
+        Installed::NoMemory
+    }
+
+    /// A present record is followed by one whose time is over: to those who follow, a tombstone says the same.
+    fn end(&mut self, shared: &Shared, place: Place, hash: KeyHash, draft: &Draft<'_>, now: Now) {
+        if !shared.options.log_changes {
+            return self.take_out(shared, place);
+        }
+        let (token, mark) = (draft.token, draft.mark);
+        let tombstone = Draft { token, mark, ..Draft::tombstone(draft.version, draft.key, now) };
+        self.replace(shared, hash, &tombstone, now);
     }
 
     /// A touch names the version it changed; any other version has an expiry of its own.
-    fn install_touch(&mut self, shared: &Shared, draft: &Draft<'_>) -> Result<Installed, RecordError> {
-        let change: &[u8; 12] =
-            draft.value[0].try_into().map_err(|_| RecordError::Kind(Kind::Touch as u8))?;
-        let version = Version(u64::from_le_bytes(change[..8].try_into().expect("eight bytes")));
-        let expiry = Expiry::from_bits(u32::from_le_bytes(change[8..].try_into().expect("four bytes")));
+    fn install_touch(
+        &mut self,
+        shared: &Shared,
+        draft: &Draft<'_>,
+        now: Now,
+    ) -> Result<Installed, RecordError> {
+        let touched = Touched::of(draft.value[0]).ok_or(RecordError::Kind(Kind::Touch as u8))?;
         let hash = KeyHash::of(draft.key);
         let home = hash.shard(shared.options.shards);
         if home != self.part_id() {
             return Ok(Installed::ElsewhereHere(home));
         }
+        self.clock.observe(draft.version);
         let Some(place) = self.find(shared, hash, draft.key) else { return Ok(Installed::Older) };
         let view = RecordView::at(&shared.arena, place.location);
-        if view.version() != version {
+        if view.version() != touched.version {
             return Ok(Installed::Older);
         }
-        view.set_expiry(expiry);
-        let id = self.slab_of(shared, place.location);
-        self.widen_expiry(id, expiry);
+        if self.set_expiry(shared, view, touched.expiry) && shared.options.log_changes {
+            let token = if draft.version <= self.given { TOKEN_LATE } else { 0 };
+            self.append_dead(shared, &Draft { token, ..*draft }, now);
+        }
         Ok(Installed::Applied)
+    }
+
+    /// False when it is what it was.
+    fn set_expiry(&mut self, shared: &Shared, view: RecordView<'_>, expiry: Expiry) -> bool {
+        if view.expiry() == expiry {
+            return false;
+        }
+        view.set_expiry(expiry);
+        let id = self.slab_of(shared, view.location());
+        self.widen_expiry(id, expiry);
+        true
     }
 
     fn install_flush(&mut self, shared: &Shared, draft: &Draft<'_>) -> Result<Installed, RecordError> {
@@ -111,4 +190,13 @@ impl Owner {
         self.clock.observe(draft.version);
         Ok(if self.raise_flushed(shared, version) { Installed::Applied } else { Installed::Older })
     }
+}
+
+/// Whether a present record is the one that came, bit for bit.
+fn is_same(view: RecordView<'_>, draft: &Draft<'_>) -> bool {
+    view.version() == draft.version
+        && view.kind() == draft.kind
+        && view.flags() == draft.flags
+        && view.explicit_cas() == draft.explicit_cas
+        && view.value() == draft.value[0]
 }

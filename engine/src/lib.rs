@@ -11,6 +11,7 @@ pub mod turn;
 pub mod version;
 pub mod write;
 
+mod copy;
 mod engine;
 mod expiry;
 mod export;
@@ -18,6 +19,7 @@ mod index;
 #[cfg(test)]
 mod index_tests;
 mod install;
+mod log;
 mod memory;
 mod pool;
 mod reader;
@@ -28,10 +30,12 @@ mod stats;
 mod sync;
 mod warm;
 
+pub use copy::{CopyMark, SweepCursor};
 pub use engine::{Engine, EngineOptions, OpenError};
-pub use export::{LogCursor, SlotCursor};
+pub use export::SlotCursor;
 pub use hash::{KeyHash, ShardId, Slot};
 pub use install::Installed;
+pub use log::{LargeRecord, LogCursor, Step};
 pub use reader::{Approach, Asleep, Candidate, Lookup, Miss, Parts, PinnedValue, Reader, RecordRef, Token};
 pub use record::{Kind, RecordError};
 pub use shard::{Evicted, Shard};

@@ -46,6 +46,12 @@ pub const ARENA_BYTES_MAX: u64 = 4 << 40;
 pub const VERSION_AHEAD_MILLIS_MAX: u64 = 24 * 3600 * 1000;
 /// How long a tombstone is kept when nobody says that all peers have passed it, in seconds.
 pub const TOMBSTONE_SECONDS: u32 = 3600;
+/// Percent of a shard's part of the memory that dead slabs take at most while followers have not read them.
+pub const LOG_HOLD_PERCENT: u64 = 10;
+/// Bytes of slabs that one step of a log cursor looks through at least, however little it finds.
+pub const SCAN_BYTES_MIN: u64 = 1 << 20;
+/// Keys that one step of a sweep takes out at most.
+pub const SWEEP_KEYS: usize = 256;
 /// Evicted records that a shard remembers until they are taken.
 pub const EVICTED_MAX: usize = 1024;
 

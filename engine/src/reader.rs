@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -318,21 +317,15 @@ impl<'r> RecordRef<'r> {
         }
         let slab = (self.view.location().offset() / self.shared.slab_bytes) as usize;
         self.shared.pins.as_slice()[slab].fetch_add(1, Ordering::AcqRel);
-        Some(PinnedValue {
-            shared: Arc::clone(self.shared),
-            location: self.view.location(),
-            slab,
-            _not_send: PhantomData,
-        })
+        Some(PinnedValue { shared: Arc::clone(self.shared), location: self.view.location(), slab })
     }
 }
 
-/// A large value whose memory stays until this is dropped. Not bound to a turn; it stays on its worker.
+/// A large value whose memory stays until this is dropped. Bound to no turn and no thread.
 pub struct PinnedValue {
     shared: Arc<Shared>,
     location: Location,
     slab: usize,
-    _not_send: PhantomData<Rc<()>>,
 }
 
 impl PinnedValue {

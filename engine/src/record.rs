@@ -3,8 +3,8 @@
 //! ```text
 //!  0        8         12        16          20     24      25     26     27     28
 //! +--------+---------+---------+-----------+------+-------+------+------+------+- - - - -+- - - -+-----+-------+
-//! | version| expiry  | access  | value len | crc  | key   | kind | token| zero | flags   | cas   | key | value |
-//! | u64    | u32 (a) | u32 (a) | u32       | u32  | len u8| u8   | u8(a)| u8   | u32 (o) | u64(o)|     |       |
+//! | version| expiry  | access  | value len | crc  | key   | kind | token| mark | flags   | cas   | key | value |
+//! | u64    | u32 (a) | u32 (a) | u32       | u32  | len u8| u8   | u8(a)| u8(a)| u32 (o) | u64(o)|     |       |
 //! +--------+---------+---------+-----------+------+-------+------+------+------+- - - - -+- - - -+-----+-------+
 //! ```
 //!
@@ -12,15 +12,18 @@
 //! never changes after publication and is what the CRC32C covers. (o): there only when its bit in `kind` is set.
 //!
 //! ```text
-//! access   31 .. 28 | 27      | 26 ........ 0                         token   7 .. 2 | 1     | 0
-//!          credit   | fetched | last access, seconds mod 2^27                 zero   | taken | stale
+//! access   31 .. 28 | 27      | 26 ........ 0                         token   7 .. 3 | 2    | 1     | 0
+//!          credit   | fetched | last access, seconds mod 2^27                 zero   | late | taken | stale
 //! kind     7 .. 6 | 5       | 4         | 3 .. 0
 //!          zero   | has cas | has flags | value 0, tombstone 1, touch 2, flush 3
 //! ```
+//!
+//! `late` and `mark` are this node's own notes about a record that it received (`install.rs`): zero on the wire.
 #![allow(unsafe_code)]
 
 mod draft;
 mod received;
+mod touched;
 
 use std::sync::atomic::Ordering;
 
@@ -34,6 +37,7 @@ use draft::checksum;
 pub(crate) use draft::{Draft, Shape};
 pub use received::RecordError;
 pub(crate) use received::{Received, parse, parse_verified};
+pub(crate) use touched::Touched;
 
 /// Bytes before the optional fields.
 pub(crate) const HEADER_BYTES: usize = 28;
@@ -46,6 +50,7 @@ const VALUE_LEN_AT: u64 = 16;
 const CRC_AT: u64 = 20;
 const SHAPE_AT: u64 = 24;
 const TOKEN_AT: u64 = 26;
+const MARK_AT: u64 = 27;
 
 const HAS_FLAGS: u8 = 1 << 4;
 const HAS_CAS: u8 = 1 << 5;
@@ -63,6 +68,11 @@ pub(crate) const CREDIT_OF_AN_ACCESS: u32 = 3;
 
 pub(crate) const TOKEN_STALE: u8 = 1;
 pub(crate) const TOKEN_TAKEN: u8 = 2;
+/// The bits of the token that clients know of.
+pub(crate) const TOKEN_OF_CLIENTS: u8 = TOKEN_STALE | TOKEN_TAKEN;
+/// It was installed with a version below positions that had been given: who follows the log tells by this that it is
+/// new to him (`log.rs`).
+pub(crate) const TOKEN_LATE: u8 = 4;
 
 const _: () = assert!(SHAPE_AT as usize + 4 == HEADER_BYTES);
 const _: () = assert!(ACCESS_CREDIT_SHIFT == ACCESS_FETCHED.trailing_zeros() + 1);
@@ -282,6 +292,18 @@ impl<'a> RecordView<'a> {
             && token.fetch_or(TOKEN_TAKEN, Ordering::AcqRel) & TOKEN_TAKEN == 0
     }
 
+    /// The copy that it was last received in; zero for none.
+    pub(crate) fn mark(self) -> u8 {
+        // SAFETY: clauses 1 and 3 hold for a published location.
+        unsafe { self.arena.byte(self.offset + MARK_AT) }.load(Ordering::Relaxed)
+    }
+
+    /// Only the owner calls this.
+    pub(crate) fn set_mark(self, mark: u8) {
+        // SAFETY: clauses 1 and 3 hold for a published location.
+        unsafe { self.arena.byte(self.offset + MARK_AT) }.store(mark, Ordering::Relaxed);
+    }
+
     #[inline]
     pub(crate) fn shape(self) -> Shape {
         let [key_len, kind] = self.key_len_and_kind();
@@ -388,6 +410,7 @@ impl<'a> RecordView<'a> {
             expiry: self.expiry(),
             access: self.access(),
             token: self.token(),
+            mark: self.mark(),
             kind: self.kind(),
             flags: self.flags(),
             explicit_cas: self.explicit_cas(),
@@ -396,18 +419,33 @@ impl<'a> RecordView<'a> {
         }
     }
 
-    /// Appends the record's bytes, mutable words as they stand.
+    /// Appends the record's bytes as they go on the wire, mutable words as they stand.
     pub(crate) fn copy_to(self, out: &mut Vec<u8>) {
-        let total = self.total();
-        out.reserve(total);
+        self.copy_part_to(self.total(), out);
+    }
+
+    /// Appends the bytes before the value, as they go on the wire.
+    pub(crate) fn copy_head_to(self, out: &mut Vec<u8>) {
+        let shape = self.shape();
+        self.copy_part_to(shape.key_at() + shape.key_len, out);
+    }
+
+    /// The zeros behind the value.
+    pub(crate) fn padding(self) -> u8 {
+        let shape = self.shape();
+        (shape.total() - shape.end()) as u8
+    }
+
+    fn copy_part_to(self, len: usize, out: &mut Vec<u8>) {
+        out.reserve(len);
         out.extend_from_slice(&self.version().0.to_le_bytes());
         out.extend_from_slice(&self.expiry().to_bits().to_le_bytes());
         out.extend_from_slice(&self.access().to_le_bytes());
         out.extend_from_slice(&self.load32(VALUE_LEN_AT).to_le_bytes());
         out.extend_from_slice(&self.load32(CRC_AT).to_le_bytes());
         out.extend_from_slice(&self.key_len_and_kind());
-        out.extend_from_slice(&[self.token(), 0]);
-        out.extend_from_slice(self.bytes(HEADER_BYTES, total - HEADER_BYTES));
+        out.extend_from_slice(&[self.token() & TOKEN_OF_CLIENTS, 0]);
+        out.extend_from_slice(self.bytes(HEADER_BYTES, len - HEADER_BYTES));
     }
 }
 

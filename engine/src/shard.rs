@@ -13,6 +13,7 @@ mod adopt;
 mod append;
 mod arithmetic;
 mod delete;
+mod followed;
 mod keep;
 pub(crate) mod price;
 mod reclaim;
@@ -25,12 +26,15 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub(crate) use reclaim::BATCH;
+
+use crate::copy::Marks;
 use crate::engine::{ShardShared, Shared};
 use crate::hash::{KeyHash, ShardId};
 use crate::index::{Index, Place};
 use crate::pool::SlabNumber;
 use crate::reader::{Life, life};
-use crate::record::{Kind, Location, RecordView};
+use crate::record::{Location, RecordView};
 use crate::shard::price::Prices;
 use crate::shard::reclaim::Job;
 use crate::slab::{SlabId, Slabs};
@@ -90,6 +94,17 @@ pub(crate) struct Owner {
     waiting_bytes: u64,
     /// Records evicted since they were last taken; none while nobody wants to know.
     evicted: Option<Vec<Evicted>>,
+    /// The latest position that was given: who follows may have it.
+    pub(crate) given: Version,
+    /// Up to which version all followers have read the log.
+    followed: Option<Version>,
+    /// What the log no longer shows.
+    forgotten: Version,
+    /// Dead slabs that followers need, oldest first, and their bytes.
+    held: VecDeque<SlabId>,
+    held_bytes: u64,
+    /// Marks of copies that records may have.
+    pub(crate) marks: Marks,
 }
 
 /// Memory that may wait for readers before writes are held back, beside a share of the budget.
@@ -111,6 +126,12 @@ impl Shard {
             pinned: Vec::new(),
             waiting_bytes: 0,
             evicted: None,
+            given: Version::ZERO,
+            followed: None,
+            forgotten: Version::ZERO,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            marks: Marks::default(),
         };
         let shard = Self { shared, owner, _not_sync: PhantomData };
         shard.owner.publish_sizes(&shard.shared);
@@ -130,7 +151,7 @@ impl Shard {
         debug_assert!(
             matches!(write.op, Op::Flush { .. }) || write.hash.shard(shared.options.shards) == owner.id
         );
-        owner.flush_if_due(shared, now);
+        owner.keep_up(shared, now);
         let outcome = match &write.op {
             Op::Store(store) => owner.store(shared, write, store, now),
             Op::Delete(delete) => owner.delete(shared, write, delete, now),
@@ -172,11 +193,6 @@ impl Shard {
     /// The records evicted since the last call, at most [`EVICTED_MAX`](crate::limits::EVICTED_MAX) of them.
     pub fn take_evicted(&mut self) -> Vec<Evicted> {
         self.owner.evicted.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    /// Where the shard's log stands: every write so far has a version at or below it.
-    pub fn position(&self) -> Version {
-        self.owner.clock.latest()
     }
 }
 
@@ -231,7 +247,7 @@ impl Owner {
         self.flush_at = at;
         if at.is_none() {
             let version = self.clock.next(now.unix_millis);
-            self.set_flushed(shared, version, now);
+            self.raise_flushed(shared, version);
         }
         self.flush_if_due(shared, now);
         Outcome::bare(Status::Flushed)
@@ -240,28 +256,35 @@ impl Owner {
     fn flush_if_due(&mut self, shared: &Shared, now: Now) {
         if self.flush_at.is_some_and(|at| at <= now.seconds) {
             let at = self.flush_at.take().expect("checked above");
-            self.set_flushed(shared, Version::before_second(at.0), now);
+            self.raise_flushed(shared, Version::before_second(at.0));
         }
     }
 
-    fn set_flushed(&mut self, shared: &Shared, version: Version, now: Now) {
-        self.raise_flushed(shared, version);
+    /// A flush that another shard took hides what this one writes no more than its own would.
+    #[inline]
+    fn keep_up(&mut self, shared: &Shared, now: Now) {
+        self.flush_if_due(shared, now);
         let flushed = self.flushed(shared);
-        self.log_change(shared, Kind::Flush, &[], &flushed.0.to_le_bytes(), now);
+        if flushed > self.clock.latest() {
+            self.clock.observe(flushed);
+        }
     }
 
-    /// Hides everything up to a version; false when it was hidden before.
+    /// Hides everything up to a version, in all shards of the node at once: who follows the log of one of them need not
+    /// know how keys are spread over them. False when it was hidden before.
     pub(crate) fn raise_flushed(&mut self, shared: &Shared, version: Version) -> bool {
         if version <= self.flushed(shared) {
             return false;
         }
-        self.part(shared).flushed.store(version.0, Ordering::Release);
+        for part in &shared.shards {
+            part.flushed.fetch_max(version.0, Ordering::AcqRel);
+        }
         self.sweep_at = 0;
         true
     }
 
     #[inline]
-    fn publish_items(&self, shared: &Shared) {
+    pub(crate) fn publish_items(&self, shared: &Shared) {
         let counters = &self.part(shared).counters;
         counters.items.set(self.index.keys() - counters.tombstones.value());
     }

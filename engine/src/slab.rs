@@ -1,9 +1,11 @@
 //! The owner's book of its slabs: which are open, where they stand in which queue, how much of each is alive.
 //!
 //! A slab is filled front to back (reserve -> fill -> publish), sealed when the next record does not fit, retired
-//! when nothing in it is alive, and recycled when no reader can be in it. A run is a slab for one large record.
+//! when nothing in it is alive, and recycled when no reader can be in it. One whose records are dead but the last that
+//! was said about their keys is held in between, until those who follow the log have read it. A run is a slab for one
+//! large record.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::expiry::{ExpirySpan, TTL_CLASSES};
 use crate::pool::SlabNumber;
@@ -25,6 +27,8 @@ pub(crate) enum State {
     Open,
     /// Full; waits in its queue.
     Sealed,
+    /// Nothing in it is alive, but followers have not read it yet.
+    Held,
     /// Nothing in it is alive; waits for readers.
     Retired,
 }
@@ -40,8 +44,10 @@ pub(crate) struct Slab {
     pub(crate) state: State,
     pub(crate) queue: Queue,
     pub(crate) class: usize,
-    /// Orders slabs by their opening; never reused.
+    /// Orders slabs by their opening, and so the log; never reused.
     pub(crate) sequence: u64,
+    /// The stamp of its place in its queue.
+    queued: u64,
     /// Bytes appended.
     pub(crate) filled: u64,
     /// Bytes of living records; at most `filled`.
@@ -51,6 +57,10 @@ pub(crate) struct Slab {
     pub(crate) expiry: ExpirySpan,
     /// Highest version appended.
     pub(crate) version_max: Version,
+    /// Highest version of a dead record that was the last word about its key: no other record of the log says it.
+    pub(crate) lost_max: Version,
+    /// It holds a record that was installed with a version below positions that were given.
+    pub(crate) has_late: bool,
 }
 
 impl Slab {
@@ -69,8 +79,10 @@ pub(crate) struct Slabs {
     slabs: Vec<Option<Slab>>,
     free: Vec<u32>,
     open: [[Option<SlabId>; TTL_CLASSES]; 2],
-    /// Sealed slabs, oldest first, with the sequence that tells a reused id apart. May hold stale ones.
+    /// Sealed slabs, oldest first, with the stamp that tells a reused id apart. May hold stale ones.
     queues: [VecDeque<(SlabId, u64)>; 2],
+    /// All slabs that are not retired, in the order of the log.
+    log: BTreeMap<u64, SlabId>,
     /// Bytes of each queue's slabs, open ones too.
     queue_bytes: [u64; 2],
     next_sequence: u64,
@@ -86,6 +98,7 @@ impl Slabs {
             free: Vec::new(),
             open: [[None; TTL_CLASSES]; 2],
             queues: [VecDeque::new(), VecDeque::new()],
+            log: BTreeMap::new(),
             queue_bytes: [0; 2],
             next_sequence: 0,
             slab_bytes,
@@ -125,12 +138,16 @@ impl Slabs {
             queue,
             class,
             sequence: self.next_sequence,
+            queued: self.next_sequence,
             filled: 0,
             live: 0,
             run_bytes,
             expiry: ExpirySpan::EMPTY,
             version_max: Version::ZERO,
+            lost_max: Version::ZERO,
+            has_late: false,
         };
+        let sequence = self.next_sequence;
         self.next_sequence += 1;
         let cost = slab.cost(self.slab_bytes);
         self.queue_bytes[queue as usize] += cost;
@@ -141,6 +158,7 @@ impl Slabs {
             self.slabs.push(None);
         }
         self.slabs[id.0 as usize] = Some(slab);
+        self.log.insert(sequence, id);
         if run_bytes == 0 {
             assert!(
                 self.open[queue as usize][class].replace(id).is_none(),
@@ -171,32 +189,32 @@ impl Slabs {
         None
     }
 
-    fn is_queued(&self, (id, sequence): (SlabId, u64), queue: Queue) -> bool {
-        self.slabs[id.0 as usize].as_ref().is_some_and(|slab| {
-            slab.state == State::Sealed && slab.queue == queue && slab.sequence == sequence
-        })
+    fn is_queued(&self, (id, stamp): (SlabId, u64), queue: Queue) -> bool {
+        self.slabs[id.0 as usize]
+            .as_ref()
+            .is_some_and(|slab| slab.state == State::Sealed && slab.queue == queue && slab.queued == stamp)
     }
 
     fn enqueue(&mut self, id: SlabId) {
         let slab = self.get(id);
-        let (queue, sequence) = (slab.queue, slab.sequence);
+        let (queue, stamp) = (slab.queue, slab.queued);
         if self.queues[queue as usize].len() > 2 * self.used as usize + 64 {
             let mut queued = std::mem::take(&mut self.queues[queue as usize]);
             queued.retain(|&queued| self.is_queued(queued, queue));
             self.queues[queue as usize] = queued;
         }
-        self.queues[queue as usize].push_back((id, sequence));
+        self.queues[queue as usize].push_back((id, stamp));
     }
 
-    /// Moves a run to the end of a queue; its record stays where it is.
+    /// Moves a run to the end of a queue; its record stays where it is, in memory and in the log.
     pub(crate) fn requeue(&mut self, id: SlabId, queue: Queue) {
-        let (sequence, slab_bytes) = (self.next_sequence, self.slab_bytes);
+        let (stamp, slab_bytes) = (self.next_sequence, self.slab_bytes);
         self.next_sequence += 1;
         let slab = self.get_mut(id);
         assert!(slab.is_run() && slab.state == State::Sealed, "only runs change their queue whole");
         let (before, cost) = (slab.queue, slab.cost(slab_bytes));
         slab.queue = queue;
-        slab.sequence = sequence;
+        slab.queued = stamp;
         self.queue_bytes[before as usize] -= cost;
         self.queue_bytes[queue as usize] += cost;
         self.enqueue(id);
@@ -207,15 +225,27 @@ impl Slabs {
         self.queue_bytes[queue as usize] * 100 / (self.queue_bytes[0] + self.queue_bytes[1]).max(1)
     }
 
-    /// Marks a slab as retired: it leaves its queue, its bytes leave the budget of the shard.
-    pub(crate) fn retire(&mut self, id: SlabId) {
+    /// Takes a dead slab out of its queue while followers still need it; its bytes stay in the budget.
+    pub(crate) fn hold(&mut self, id: SlabId) {
         let slab_bytes = self.slab_bytes;
         let slab = self.get_mut(id);
-        assert_eq!(slab.state, State::Sealed, "only sealed slabs are retired");
-        assert_eq!(slab.live, 0, "nothing in a retired slab is alive");
-        slab.state = State::Retired;
+        assert_eq!((slab.state, slab.live), (State::Sealed, 0), "only dead sealed slabs are held");
+        slab.state = State::Held;
         let (queue, cost) = (slab.queue as usize, slab.cost(slab_bytes));
         self.queue_bytes[queue] -= cost;
+    }
+
+    /// Marks a slab as retired: it leaves its queue and the log, its bytes leave the budget of the shard.
+    pub(crate) fn retire(&mut self, id: SlabId) {
+        if self.get(id).state == State::Sealed {
+            self.hold(id);
+        }
+        let slab_bytes = self.slab_bytes;
+        let slab = self.get_mut(id);
+        assert_eq!(slab.state, State::Held, "only sealed and held slabs are retired");
+        slab.state = State::Retired;
+        let (sequence, cost) = (slab.sequence, slab.cost(slab_bytes));
+        self.log.remove(&sequence);
         self.committed -= cost;
         self.used -= 1;
     }
@@ -228,14 +258,33 @@ impl Slabs {
         slab
     }
 
-    /// All slabs that are not retired.
+    /// All slabs that are open or sealed.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlabId, &Slab)> {
-        self.slabs.iter().enumerate().filter_map(|(at, slab)| {
-            slab.as_ref().filter(|slab| slab.state != State::Retired).map(|slab| (SlabId(at as u32), slab))
-        })
+        (0..self.slabs.len()).filter_map(|position| self.at(position))
     }
 
-    /// All slabs that are not retired, in an order in which they can be entered again: the sealed of each queue, oldest
+    /// The slabs that take records.
+    pub(crate) fn all_open(&self) -> impl Iterator<Item = (SlabId, &Slab)> {
+        self.open.iter().flatten().flatten().map(|&id| (id, self.get(id)))
+    }
+
+    /// The sequence of the slab that is opened next: the end of the log.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// The first slab of the log from a sequence on. Cost: O(log n).
+    pub(crate) fn first_from(&self, sequence: u64) -> Option<(SlabId, &Slab)> {
+        self.log.range(sequence..).next().map(|(_, &id)| (id, self.get(id)))
+    }
+
+    /// The slab of the log that had this id and this sequence when it was last looked at. Cost: O(1).
+    pub(crate) fn in_log(&self, id: SlabId, sequence: u64) -> Option<&Slab> {
+        let slab = self.slabs.get(id.0 as usize)?.as_ref()?;
+        (slab.sequence == sequence && slab.state != State::Retired).then_some(slab)
+    }
+
+    /// All slabs that are open or sealed, in an order in which they can be entered again: the sealed of each queue, oldest
     /// first, then the open ones.
     pub(crate) fn in_order(&self) -> Vec<SlabId> {
         let sealed = [Queue::Small, Queue::Main].into_iter().flat_map(|queue| {
@@ -250,10 +299,10 @@ impl Slabs {
         self.slabs.len()
     }
 
-    /// The slab at a position of the book, unless that is free or retired.
+    /// The slab at a position of the book, if it is open or sealed.
     pub(crate) fn at(&self, position: usize) -> Option<(SlabId, &Slab)> {
-        let slab = self.slabs.get(position)?.as_ref().filter(|slab| slab.state != State::Retired)?;
-        Some((SlabId(position as u32), slab))
+        let slab = self.slabs.get(position)?.as_ref()?;
+        matches!(slab.state, State::Open | State::Sealed).then_some((SlabId(position as u32), slab))
     }
 
     /// The sealed ordinary slab that gives most back when its living records are copied elsewhere, and how much of

@@ -30,6 +30,11 @@ impl Version {
         Version((millis << (COUNTER_BITS + NODE_BITS)).saturating_sub(1))
     }
 
+    /// The node that gave it: 0 to 63.
+    pub fn node(self) -> u8 {
+        (self.0 & ((1 << NODE_BITS) - 1)) as u8
+    }
+
     /// Wall-clock part, as Unix milliseconds.
     pub fn unix_millis(self) -> u64 {
         (self.0 >> (COUNTER_BITS + NODE_BITS)) + EPOCH_MILLIS

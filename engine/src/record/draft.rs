@@ -1,7 +1,8 @@
 //! What a new record is made of, where its parts lie, and how it is written.
 
-use crate::record::{HAS_CAS, HAS_FLAGS, HEADER_BYTES, Kind, RECORD_ALIGN};
-use crate::time::Expiry;
+use crate::limits::TOMBSTONE_SECONDS;
+use crate::record::{HAS_CAS, HAS_FLAGS, HEADER_BYTES, Kind, RECORD_ALIGN, stored_access};
+use crate::time::{Expiry, Now, Seconds};
 use crate::version::Version;
 
 /// Sizes that decide where the parts of a record are.
@@ -35,11 +36,59 @@ pub(crate) struct Draft<'a> {
     pub(crate) expiry: Expiry,
     pub(crate) access: u32,
     pub(crate) token: u8,
+    pub(crate) mark: u8,
     pub(crate) kind: Kind,
     pub(crate) flags: u32,
     pub(crate) explicit_cas: Option<u64>,
     pub(crate) key: &'a [u8],
     pub(crate) value: [&'a [u8]; 2],
+}
+
+impl<'a> Draft<'a> {
+    /// Says that a key was deleted. Kept for [`TOMBSTONE_SECONDS`].
+    pub(crate) fn tombstone(version: Version, key: &'a [u8], now: Now) -> Self {
+        Self::change(Kind::Tombstone, version, key, &[], now)
+    }
+
+    /// Says that the expiry of a record was changed; `value` is a [`Touched`](crate::record::Touched).
+    pub(crate) fn touch(version: Version, key: &'a [u8], value: &'a [u8], now: Now) -> Self {
+        Self::change(Kind::Touch, version, key, value, now)
+    }
+
+    fn change(kind: Kind, version: Version, key: &'a [u8], value: &'a [u8], now: Now) -> Self {
+        Self {
+            version,
+            expiry: Expiry::at(Seconds(now.seconds.0 + TOMBSTONE_SECONDS)),
+            access: stored_access(now.seconds),
+            token: 0,
+            mark: 0,
+            kind,
+            flags: 0,
+            explicit_cas: None,
+            key,
+            value: [value, &[]],
+        }
+    }
+
+    /// Appends, as it goes on the wire, the word that everything up to `version` is gone.
+    pub(crate) fn append_flush(version: Version, out: &mut Vec<u8>) {
+        let value = version.0.to_le_bytes();
+        let flush = Draft {
+            version,
+            expiry: Expiry::NEVER,
+            access: 0,
+            token: 0,
+            mark: 0,
+            kind: Kind::Flush,
+            flags: 0,
+            explicit_cas: None,
+            key: &[],
+            value: [&value, &[]],
+        };
+        let start = out.len();
+        out.resize(start + flush.shape().total(), 0);
+        flush.fill(&mut out[start..]);
+    }
 }
 
 impl Draft<'_> {
@@ -65,7 +114,7 @@ impl Draft<'_> {
             | if shape.has_flags { HAS_FLAGS } else { 0 }
             | if shape.has_cas { HAS_CAS } else { 0 };
         bytes[26] = self.token;
-        bytes[27] = 0;
+        bytes[27] = self.mark;
         let mut at = HEADER_BYTES;
         if shape.has_flags {
             bytes[at..at + 4].copy_from_slice(&self.flags.to_le_bytes());

@@ -1,7 +1,7 @@
 //! Records that came from elsewhere, checked before anything is believed.
 
 use crate::record::draft::{Draft, Shape, checksum};
-use crate::record::{HAS_CAS, HAS_FLAGS, HEADER_BYTES, Kind, TOKEN_STALE, TOKEN_TAKEN};
+use crate::record::{HAS_CAS, HAS_FLAGS, HEADER_BYTES, Kind, TOKEN_OF_CLIENTS};
 use crate::time::Expiry;
 use crate::version::Version;
 
@@ -76,7 +76,8 @@ pub(crate) fn parse_verified(bytes: &[u8]) -> Result<Received<'_>, RecordError> 
         version: Version(long(0)),
         expiry: Expiry::from_bits(word(8)),
         access: word(12),
-        token: bytes[26] & (TOKEN_STALE | TOKEN_TAKEN),
+        token: bytes[26] & TOKEN_OF_CLIENTS,
+        mark: 0,
         kind,
         flags: if shape.has_flags { word(HEADER_BYTES) } else { 0 },
         explicit_cas: shape.has_cas.then(|| long(key_at - 8)),

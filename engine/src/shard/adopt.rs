@@ -3,6 +3,7 @@
 //! Nothing is believed: a slab has to be bit for bit what it was, each record has to be whole, and the index is built
 //! anew from the keys that are there.
 
+use crate::copy::Marks;
 use crate::engine::Shared;
 use crate::hash::KeyHash;
 use crate::install::Installed;
@@ -34,6 +35,7 @@ impl Shard {
         owner.raise_flushed(shared, book.flushed);
         owner.flush_at = book.flush_at;
         owner.prices = book.prices.clone();
+        owner.begin_after(book.position);
         owner.part(shared).index.populate();
         let mut adopted = Adopted::default();
         for slab in &book.slabs {
@@ -54,6 +56,7 @@ impl Shard {
         let flushed = books.iter().map(|book| book.flushed).min();
         owner.raise_flushed(shared, flushed.unwrap_or(Version::ZERO));
         owner.flush_at = books.iter().filter_map(|book| book.flush_at).min();
+        owner.begin_after(owner.clock.latest());
         owner.flush_if_due(shared, now);
     }
 
@@ -85,6 +88,13 @@ impl Shard {
 }
 
 impl Owner {
+    /// Who followed a former shard may have any position up to its last one, and nobody knows what its log had lost.
+    fn begin_after(&mut self, position: Version) {
+        self.given = position;
+        self.forget(position);
+        self.marks = Marks::ALL;
+    }
+
     fn install_former(
         &mut self,
         shared: &Shared,
@@ -96,7 +106,7 @@ impl Owner {
         }
         self.check_version(received.draft.version)?;
         let nothing = Adopted::default();
-        Ok(match self.install_value(shared, &received.draft, now) {
+        Ok(match self.install_value(shared, &received.draft, None, now) {
             Installed::Applied => Adopted { records: 1, bytes: received.total as u64, ..nothing },
             Installed::Expired => Adopted { expired: 1, ..nothing },
             Installed::NoMemory => Adopted { lost: 1, ..nothing },

@@ -8,7 +8,7 @@ use crate::hash::KeyHash;
 use crate::index::Place;
 use crate::memory::Reservation;
 use crate::record::{
-    CREDIT_OF_A_STORE, CREDIT_OF_AN_ACCESS, Draft, Kind, Location, RecordView, publish, stored_access,
+    CREDIT_OF_A_STORE, CREDIT_OF_AN_ACCESS, Draft, Kind, Location, RecordView, TOKEN_LATE, publish,
     with_credit,
 };
 use crate::shard::{Owner, Waiting};
@@ -143,12 +143,8 @@ impl Owner {
                     return false;
                 }
             }
-            if !self.reclaim(
-                shared,
-                now,
-                RECORDS_PER_ROUND,
-                rounds > ROUNDS_PATIENT * (self.slabs.used() + 16),
-            ) {
+            let is_forced = rounds > ROUNDS_PATIENT * (self.slabs.used() + 16);
+            if !self.reclaim(shared, now, RECORDS_PER_ROUND, is_forced) && !self.release_all(shared) {
                 shared.pool.ask(bytes.max(shared.slab_bytes) + shared.low_bytes);
                 return false;
             }
@@ -207,6 +203,7 @@ impl Owner {
         slab.live += bytes as u64;
         slab.expiry.include(draft.expiry);
         slab.version_max = slab.version_max.max(draft.version);
+        slab.has_late |= draft.token & TOKEN_LATE != 0;
         Some(publish(&shared.arena, Reservation { offset, bytes }, draft))
     }
 
@@ -242,34 +239,10 @@ impl Owner {
         Some(id)
     }
 
-    /// Appends a record that only the log needs: a touch or a flush. It is dead at birth.
-    pub(super) fn log_change(&mut self, shared: &Shared, kind: Kind, key: &[u8], value: &[u8], now: Now) {
-        if !shared.options.log_changes {
-            return;
-        }
-        let draft = Draft {
-            version: self.clock.next(now.unix_millis),
-            expiry: Expiry::at(Seconds(now.seconds.0 + crate::limits::TOMBSTONE_SECONDS)),
-            access: stored_access(now.seconds),
-            token: 0,
-            kind,
-            flags: 0,
-            explicit_cas: None,
-            key,
-            value: [value, &[]],
-        };
-        if !self.make_room(shared, draft.shape().total(), draft.expiry, now) {
-            return;
-        }
-        if let Some(location) = self.append(shared, &draft, Queue::Small, now.seconds, shared.spare_bytes) {
-            let id = self.slab_of(shared, location);
-            self.slabs.get_mut(id).live -= draft.shape().total() as u64;
-        }
-    }
-
-    /// Removes a key; its record is dead.
+    /// Removes a key without a word about it; its record is dead.
     pub(crate) fn take_out(&mut self, shared: &Shared, place: Place) {
         self.index.remove(&self.part(shared).index, place);
+        self.lose(shared, place.location);
         self.bury(shared, place.location);
     }
 
@@ -289,15 +262,21 @@ impl Owner {
         self.retire_if_dead(shared, id);
     }
 
-    /// Retires a sealed slab in which nothing lives, unless a job is inside it.
+    /// Retires a sealed slab in which nothing lives, unless a job is inside it or followers need it.
     pub(super) fn retire_if_dead(&mut self, shared: &Shared, id: SlabId) {
         let slab = self.slabs.get(id);
         let in_job = self.job.as_ref().is_some_and(|job| job.id == id);
         if slab.state != State::Sealed || slab.live != 0 || in_job {
             return;
         }
+        if self.is_needed(id) { self.hold(shared, id) } else { self.retire(shared, id) }
+    }
+
+    pub(super) fn retire(&mut self, shared: &Shared, id: SlabId) {
+        let slab = self.slabs.get(id);
         let (is_run, cost) = (slab.is_run(), slab.cost(shared.slab_bytes));
-        let run_bytes = slab.run_bytes;
+        let (run_bytes, lost) = (slab.run_bytes, slab.lost_max);
+        self.forget(lost);
         self.slabs.retire(id);
         if is_run {
             shared.pool.retire_run(run_bytes)
@@ -375,6 +354,7 @@ impl Owner {
         let outgrown = self.index.grow(&part.index, homes, expect, read, |location| lost.push(location));
         for location in lost {
             self.note_eviction(shared, location, now);
+            self.lose(shared, location);
             self.bury(shared, location);
         }
         let released = self.index.release_moved(&part.index);

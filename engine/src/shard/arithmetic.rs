@@ -2,7 +2,7 @@
 
 use crate::engine::Shared;
 use crate::limits::COUNTER_DIGITS_MAX;
-use crate::record::RecordView;
+use crate::record::{RecordView, TOKEN_OF_CLIENTS};
 use crate::shard::Owner;
 use crate::time::Now;
 use crate::write::{Arithmetic, Outcome, Status, Store, Write};
@@ -48,7 +48,7 @@ impl Owner {
         };
         let expiry_before = view.expiry();
         let expiry = arithmetic.expiry.unwrap_or(expiry_before);
-        let (flags, access, token) = (view.flags(), view.access(), view.token());
+        let (flags, access, token) = (view.flags(), view.access(), view.token() & TOKEN_OF_CLIENTS);
         let store = Store { explicit_cas: arithmetic.explicit_cas, ..Store::set(text, flags, expiry) };
         let mut draft = super::store::draft(write, &store, now);
         if !has_grown {

@@ -2,9 +2,9 @@
 
 use crate::engine::Shared;
 use crate::index::Place;
-use crate::record::{Draft, Kind, RecordView, TOKEN_STALE, stored_access};
+use crate::record::{Draft, RecordView, TOKEN_STALE};
 use crate::shard::Owner;
-use crate::time::{Expiry, Now, Seconds};
+use crate::time::{Expiry, Now};
 use crate::write::{Delete, Outcome, Status, Write};
 
 impl Owner {
@@ -32,36 +32,32 @@ impl Owner {
             return self.leave_behind(shared, write, delete, outcome, now);
         }
         if shared.options.log_changes {
-            return self.bury_under_tombstone(shared, write, outcome, now);
+            self.remove_for_all(shared, write, now);
+        } else {
+            self.take_out(shared, place);
         }
-        self.take_out(shared, place);
         outcome
     }
 
-    /// A tombstone in place of the record, so that no older copy of it comes back from a peer.
-    fn bury_under_tombstone(
-        &mut self,
-        shared: &Shared,
-        write: &Write<'_>,
-        outcome: Outcome,
-        now: Now,
-    ) -> Outcome {
-        let expiry = Expiry::at(Seconds(now.seconds.0 + crate::limits::TOMBSTONE_SECONDS));
-        let tombstone = Draft {
-            version: crate::version::Version::ZERO,
-            expiry,
-            access: stored_access(now.seconds),
-            token: 0,
-            kind: Kind::Tombstone,
-            flags: 0,
-            explicit_cas: None,
-            key: write.key,
-            value: [&[], &[]],
-        };
-        let stored = self.commit(shared, write, tombstone, true, now);
-        match stored.status {
-            Status::Stored => outcome,
-            _ => Outcome::bare(Status::NoMemory),
+    /// Removes a key and says so in the log: a tombstone in place of the record, so that no older copy of it comes back
+    /// from a peer. The key goes even if there is no memory to say it.
+    pub(super) fn remove_for_all(&mut self, shared: &Shared, write: &Write<'_>, now: Now) {
+        let tombstone = Draft::tombstone(self.clock.next(now.unix_millis), write.key, now);
+        let bytes = tombstone.shape().total();
+        let mut has_room = self.make_room(shared, bytes, tombstone.expiry, now);
+        if !has_room {
+            self.remove(shared, write);
+            has_room = self.make_room(shared, bytes, tombstone.expiry, now);
+        }
+        if !has_room || self.put(shared, write.hash, &tombstone, now).is_err() {
+            self.remove(shared, write);
+            self.forget(tombstone.version);
+        }
+    }
+
+    fn remove(&mut self, shared: &Shared, write: &Write<'_>) {
+        if let Some(place) = self.find(shared, write.hash, write.key) {
+            self.take_out(shared, place);
         }
     }
 
@@ -104,7 +100,7 @@ impl Owner {
         now: Now,
     ) -> Draft<'s> {
         let view = RecordView::at(&shared.arena, place.location);
-        let mut left = Draft { version: self.clock.next(now.unix_millis), expiry, ..view.draft() };
+        let mut left = Draft { version: self.clock.next(now.unix_millis), expiry, mark: 0, ..view.draft() };
         left.explicit_cas = delete.explicit_cas;
         if delete.clear {
             left.flags = delete.flags;

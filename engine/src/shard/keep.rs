@@ -31,6 +31,8 @@ impl Owner {
     /// Ends what is under way: a walk over a slab, and the wait for readers, of whom there are none.
     fn let_go(&mut self, shared: &Shared) {
         self.job = None;
+        self.followed = None;
+        self.release_all(shared);
         let dead: Vec<SlabId> = self.slabs.iter().map(|(id, _)| id).collect();
         dead.into_iter().for_each(|id| self.retire_if_dead(shared, id));
         self.recycle(shared);
@@ -51,7 +53,7 @@ impl Owner {
             form: match slab.state {
                 _ if slab.is_run() => Form::Run,
                 State::Open => Form::Open,
-                State::Sealed | State::Retired => Form::Sealed,
+                State::Sealed | State::Held | State::Retired => Form::Sealed,
             },
             filled: slab.filled,
             records,

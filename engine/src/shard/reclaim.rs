@@ -27,7 +27,7 @@ const RECORDS_PER_WRITE: usize = 16;
 /// Records that one call in the background reclaims.
 const RECORDS_PER_TURN: usize = 256;
 /// Records whose index lines are loaded together.
-pub(super) const BATCH: usize = 16;
+pub(crate) const BATCH: usize = 16;
 /// Slabs that one search for expired ones looks at.
 const SWEEP_SLABS: usize = 64;
 
@@ -191,7 +191,7 @@ impl Owner {
     }
 
     /// Collects the next records of a slab and starts loading their index lines. Returns where it stopped.
-    pub(super) fn load_batch(
+    pub(crate) fn load_batch(
         &self,
         shared: &Shared,
         start: u64,

@@ -114,7 +114,11 @@ impl Owner {
             && outcome.status == Status::NoMemory
             && let Some(place) = self.find(shared, write.hash, write.key)
         {
-            self.take_out(shared, place);
+            if shared.options.log_changes {
+                self.remove_for_all(shared, write, now);
+            } else {
+                self.take_out(shared, place);
+            }
         }
         outcome
     }
@@ -135,7 +139,7 @@ impl Owner {
         }
     }
 
-    pub(super) fn no_memory(&self, shared: &Shared) -> Outcome {
+    pub(crate) fn no_memory(&self, shared: &Shared) -> Outcome {
         self.part(shared).counters.no_memory.add(1);
         Outcome::bare(Status::NoMemory)
     }
@@ -169,6 +173,7 @@ pub(super) fn draft<'a>(write: &Write<'a>, store: &Store<'a>, now: Now) -> Draft
         expiry: store.expiry,
         access: stored_access(now.seconds),
         token: 0,
+        mark: 0,
         kind: Kind::Value,
         flags: store.flags,
         explicit_cas: store.explicit_cas,

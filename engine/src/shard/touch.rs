@@ -1,7 +1,7 @@
 //! touch: another expiry for a record, in place.
 
 use crate::engine::Shared;
-use crate::record::{Kind, RecordView};
+use crate::record::{Draft, RecordView, Touched};
 use crate::shard::Owner;
 use crate::time::{Expiry, Now};
 use crate::write::{Outcome, Status, Write};
@@ -37,10 +37,9 @@ impl Owner {
             expiry_before,
         };
         if shared.options.log_changes {
-            let mut change = [0u8; 12];
-            change[..8].copy_from_slice(&view.version().0.to_le_bytes());
-            change[8..].copy_from_slice(&expiry.to_bits().to_le_bytes());
-            self.log_change(shared, Kind::Touch, write.key, &change, now);
+            let touched = Touched { version: view.version(), expiry }.to_bytes();
+            let version = self.clock.next(now.unix_millis);
+            self.append_dead(shared, &Draft::touch(version, write.key, &touched, now), now);
         }
         outcome
     }
