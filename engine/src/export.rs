@@ -4,6 +4,7 @@
 //! eviction, and a link or a file may take its time.
 
 use crate::hash::{Order, Slot};
+use crate::log::LargeRecord;
 use crate::reader::{Life, RecordRef, life};
 use crate::record::RecordView;
 use crate::shard::Shard;
@@ -47,6 +48,32 @@ impl SlotCursor {
                 view.copy_to(out);
             }
             out.len() < bytes
+        });
+    }
+
+    /// Appends living records to `out`, and those with memory of their own to `large`, where their values stay. As
+    /// [`SlotCursor::visit`] in everything else, until both hold `bytes` together.
+    pub fn hand_out(
+        &mut self,
+        shard: &Shard,
+        now: Now,
+        bytes: usize,
+        out: &mut Vec<u8>,
+        large: &mut Vec<LargeRecord>,
+    ) {
+        let flushed = shard.owner.flushed(&shard.shared);
+        let mut pinned_bytes = 0;
+        self.walk(shard, |view| {
+            if life(view, flushed, now.seconds) == Life::Alive {
+                match LargeRecord::pin(RecordRef::new(&shard.shared, view), view) {
+                    Some(record) => {
+                        pinned_bytes += view.total();
+                        large.push(record);
+                    }
+                    None => view.copy_to(out),
+                }
+            }
+            out.len() + pinned_bytes < bytes
         });
     }
 

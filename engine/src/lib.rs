@@ -37,7 +37,7 @@ pub use hash::{KeyHash, ShardId, Slot};
 pub use install::Installed;
 pub use log::{LargeRecord, LogCursor, Step};
 pub use reader::{Approach, Asleep, Candidate, Lookup, Miss, Parts, PinnedValue, Reader, RecordRef, Token};
-pub use record::{Kind, RecordError};
+pub use record::{Kind, RecordError, RecordHead};
 pub use shard::{Evicted, Shard};
 pub use stats::ShardStats;
 pub use time::{Expiry, Now, Seconds};

@@ -23,8 +23,8 @@
 mod reading;
 
 use crate::log::reading::{Asked, Reading};
-use crate::reader::PinnedValue;
-use crate::record::Draft;
+use crate::reader::{PinnedValue, RecordRef};
+use crate::record::{Draft, RecordView};
 use crate::shard::Shard;
 use crate::slab::{SlabId, State};
 use crate::time::Now;
@@ -48,6 +48,16 @@ pub struct LargeRecord {
     pub value: PinnedValue,
     /// Zeros that follow it.
     pub padding: u8,
+}
+
+impl LargeRecord {
+    /// The record, if it has memory of its own.
+    pub(crate) fn pin(record: RecordRef<'_>, view: RecordView<'_>) -> Option<Self> {
+        let value = record.pin()?;
+        let mut head = Vec::new();
+        view.copy_head_to(&mut head);
+        Some(Self { head, value, padding: view.padding() })
+    }
 }
 
 /// Follows a shard's log from a position on.

@@ -22,6 +22,7 @@
 #![allow(unsafe_code)]
 
 mod draft;
+mod head;
 mod received;
 mod touched;
 
@@ -35,6 +36,7 @@ use crate::version::Version;
 
 use draft::checksum;
 pub(crate) use draft::{Draft, Shape};
+pub use head::RecordHead;
 pub use received::RecordError;
 pub(crate) use received::{Received, parse, parse_verified};
 pub(crate) use touched::Touched;

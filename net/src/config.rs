@@ -113,6 +113,10 @@ pub struct Config {
     pub service_directory: Option<PathBuf>,
     /// `--log-changes`: deletes, touches and flushes stay in the log, so that backups can begin where others ended.
     pub log_changes: bool,
+    /// `--restore`: backups to begin with.
+    pub restore: Vec<PathBuf>,
+    /// `--salvage`: what is damaged in them is passed over.
+    pub salvage: bool,
     /// `-L`.
     pub huge_pages: bool,
     /// `-k`.
@@ -190,6 +194,8 @@ impl Default for Config {
             admin_socket: AdminSocket::ByPort,
             service_directory: None,
             log_changes: false,
+            restore: Vec::new(),
+            salvage: false,
             huge_pages: false,
             lock_memory: false,
             core_dumps: false,

@@ -6,11 +6,13 @@
 pub mod admin;
 pub mod allowance;
 pub mod auth;
+pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod dump;
 pub mod errand;
+pub mod identity;
 pub mod limits;
 pub mod log;
 pub mod mesh;

@@ -71,6 +71,24 @@ pub const USER_FILE_BYTES_MAX: u64 = 1 << 20;
 pub const SESSION_WRITE_BYTES_WAITING_MAX: usize = 1 << 20;
 /// Reads of one session that may wait for its own writes.
 pub const SESSION_READS_WAITING_MAX: usize = 64;
+/// Records that a worker hands out for a backup in one step, in bytes.
+pub const BACKUP_STEP_BYTES: usize = 64 * 1024;
+/// Bytes of a backup that may wait in the page cache before they are synced.
+pub const BACKUP_UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+/// Blocks of a backup that are not compressed after some that were not worth it.
+pub const BACKUP_CODEC_SKIPS_MAX: u32 = 63;
+/// Largest block that is compressed, before it is.
+pub const BACKUP_LZ4_BYTES_MAX: u32 = 8 << 20;
+/// Threads that check a backup.
+pub const BACKUP_CHECK_THREADS_MAX: usize = 4;
+/// Damaged places that salvage names; it counts all of them.
+pub const BACKUP_LOSSES_SHOWN_MAX: usize = 16;
+/// Files of one restore: a whole backup and those that continue it.
+pub const RESTORE_FILES_MAX: usize = 1024;
+/// Records that a serving worker installs in one step, in bytes.
+pub const RESTORE_STEP_BYTES: usize = 64 * 1024;
+/// Batches that wait for an owner at a start.
+pub const RESTORE_BATCHES_AHEAD: usize = 8;
 /// Longest request of an operator, its newline not counted.
 pub const ADMIN_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Operators connected at once.

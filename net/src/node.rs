@@ -10,6 +10,7 @@ use ringcache_engine::{Engine, Seconds};
 use crate::admin::replication::Replication;
 use crate::allowance::Allowances;
 use crate::auth::Auth;
+use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::config::{Config, Tuning};
 use crate::dump::Crawls;
@@ -53,6 +54,8 @@ pub struct Node {
     pub allowances: Allowances,
     /// What a replicating node lends to its operator's commands; set once, before operators are let in.
     pub replication: OnceLock<Arc<dyn Replication>>,
+    /// Backups of this node.
+    pub backups: Backups,
     /// What SIGHUP reads again.
     pub reload: Reload,
     /// `verbosity`, 0 to 2 by command.
@@ -80,6 +83,7 @@ impl Node {
             observers: Observers::new(&config),
             allowances: Allowances::new(config.udp_bytes_per_second),
             replication: OnceLock::new(),
+            backups: Backups::new(config.workers),
             reload: Reload::default(),
             baseline: Mutex::default(),
             config,

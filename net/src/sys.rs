@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::SocketAddr;
@@ -9,6 +10,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use memmap2::Mmap;
 
 mod address;
 
@@ -378,6 +381,20 @@ pub fn find_user(name: &str) -> Option<User> {
     // SAFETY: the call succeeded and found somebody, so the entry is filled.
     let entry = unsafe { entry.assume_init() };
     Some(User { id: entry.pw_uid, group: entry.pw_gid })
+}
+
+/// Maps a file for reading.
+pub fn map_file(file: &File) -> io::Result<Mmap> {
+    // SAFETY: nobody changes the bytes while they are mapped: our own files are written beside their place and renamed, never
+    // changed in place. Who changes one all the same gives wrong bytes, which are checked again where it matters, and who cuts
+    // it short ends the process by SIGBUS.
+    unsafe { Mmap::map(file) }
+}
+
+/// Makes writes past the limit on the size of files (`RLIMIT_FSIZE`) fail instead of ending the process.
+pub fn survive_file_size_limit() {
+    // SAFETY: ignoring a signal installs no code that could run.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Gives up root for `user`, its group included.

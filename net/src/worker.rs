@@ -50,7 +50,7 @@ const ANNOUNCED_RECORD: usize = 4;
 /// How often a busy worker lets glommio's other tasks run.
 const YIELD_EVERY: Duration = Duration::from_millis(1);
 
-/// What a worker is made of beside its ring, made by the thread that starts the node.
+/// What a worker is made of, made before its thread starts.
 pub struct Seed {
     /// What all workers share.
     pub node: Arc<Node>,
@@ -64,18 +64,14 @@ pub struct Seed {
     pub doors: Arc<Doors>,
     /// The sockets it accepts on; empty for all but the first.
     pub listeners: Vec<Listener>,
+    /// Its sockets for datagrams.
+    pub datagram_sockets: Vec<OwnedFd>,
     /// Where it sends those whose connections are encrypted.
     pub entrance: Option<Entrance>,
     /// Where its own ones come from, once their handshakes are over.
     pub exit: Option<Exit>,
     /// Where other threads' errands come from.
     pub errands: Tray,
-}
-
-/// A ring, and the sockets that it receives datagrams on.
-pub struct Prepared {
-    driver: Driver,
-    datagrams: Option<Box<Datagrams>>,
 }
 
 /// See the module's text.
@@ -144,23 +140,18 @@ impl Local {
 }
 
 impl Worker {
-    /// What has to be made on the worker's own thread and can be refused.
-    pub fn prepare(mut driver: Driver, datagram_sockets: Vec<OwnedFd>) -> Result<Prepared, Refusal> {
-        let mut datagrams = None;
-        if !datagram_sockets.is_empty() {
-            datagrams.insert(Box::new(Datagrams::new(datagram_sockets))).poll(&mut driver)?;
-        }
-        Ok(Prepared { driver, datagrams })
-    }
-
-    /// Makes the worker, on the thread that prepared it.
-    pub fn new(seed: Seed, prepared: Prepared) -> Self {
+    /// Makes the worker on its own thread, with its ring.
+    pub fn new(seed: Seed) -> Result<Self, Refusal> {
         let number = seed.shard.id().0;
-        let Prepared { driver, datagrams } = prepared;
+        let mut driver = Driver::new(seed.doors.event(number))?;
+        let mut datagrams = None;
+        if !seed.datagram_sockets.is_empty() {
+            datagrams.insert(Box::new(Datagrams::new(seed.datagram_sockets))).poll(&mut driver)?;
+        }
         seed.doors.open(number, driver.ring());
         let now = Now::from_unix_millis(seed.node.clock.unix_millis());
         let spin = Spin::new(Duration::from_micros(u64::from(seed.node.config.spin_us)));
-        Self {
+        Ok(Self {
             acceptor: (!seed.listeners.is_empty()).then(|| Acceptor::new(seed.listeners)),
             entrance: seed.entrance,
             exit: seed.exit,
@@ -190,7 +181,7 @@ impl Worker {
             stopping: false,
             stop_deadline: None,
             drained: false,
-        }
+        })
     }
 
     /// Serves until the node has stopped. Sleeps inside of its own ring's system call, where a wake-up is cheapest;

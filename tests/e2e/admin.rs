@@ -11,21 +11,25 @@ use std::time::{Duration, Instant};
 use crate::server::{Directory, REPLY_TIMEOUT, Server, ringcached_path, ringctl_path};
 
 /// A server, and `ringctl` for it.
-struct Operated {
-    server: Server,
-    socket: PathBuf,
+pub struct Operated {
+    /// The server.
+    pub server: Server,
+    /// Where it lets operators in.
+    pub socket: PathBuf,
     _directory: Directory,
 }
 
 impl Operated {
-    fn start(flags: &[&str]) -> Self {
+    /// A server with these flags.
+    pub fn start(flags: &[&str]) -> Self {
         let directory = Directory::create();
         let socket = directory.path().join("admin");
         let at = ["--admin-socket", socket.to_str().expect("plain")];
         Self { server: Server::ringcached(&[&at[..], flags].concat()), socket, _directory: directory }
     }
 
-    fn ringctl(&self, arguments: &[&str]) -> Output {
+    /// Runs `ringctl` to its end.
+    pub fn ringctl(&self, arguments: &[&str]) -> Output {
         ringctl(&self.socket, arguments)
     }
 }
@@ -35,7 +39,8 @@ fn ringctl(socket: &Path, arguments: &[&str]) -> Output {
     command.arg("--socket").arg(socket).args(arguments).output().expect("ringctl was built with the server")
 }
 
-fn text(bytes: &[u8]) -> String {
+/// What a program wrote.
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 

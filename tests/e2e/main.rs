@@ -18,6 +18,8 @@ mod certificates;
 mod admin;
 /// SASL, users of the text protocol, and their files.
 mod auth;
+/// Backups: taken while a node serves, restored as a whole or not at all.
+mod backup;
 /// The binary protocol.
 mod binary;
 /// Dumps of all records: complete, in order of nobody, and never in the way.

@@ -81,7 +81,7 @@ impl<'a> Reading<'a> {
 
     /// Puts a record out. A large one ends the step; it has a slab of its own.
     fn show(&mut self, view: RecordView<'_>, read_to: &mut u64) -> Option<Step> {
-        let Some(value) = RecordRef::new(&self.shard.shared, view).pin() else {
+        let Some(record) = LargeRecord::pin(RecordRef::new(&self.shard.shared, view), view) else {
             view.copy_to(self.out);
             return None;
         };
@@ -89,9 +89,7 @@ impl<'a> Reading<'a> {
             return Some(Step::Full);
         }
         *read_to += view.total() as u64;
-        let mut head = Vec::new();
-        view.copy_head_to(&mut head);
-        Some(Step::Large(LargeRecord { head, value, padding: view.padding() }))
+        Some(Step::Large(record))
     }
 
     fn is_asked_for(&self, view: RecordView<'_>) -> bool {

@@ -10,6 +10,7 @@
 //! replicates lends to the commands about it. A command runs on the thread of its connection and asks workers by errands;
 //! no worker ever waits for an operator.
 
+mod backup;
 pub mod place;
 pub mod replication;
 pub mod status;
@@ -180,6 +181,10 @@ fn execute(request: Request, office: &Office, audience: &mut Audience<'_>) -> Re
         Request::Demote { of } => replicating(office)?.demote(of.as_deref()),
         Request::Replicate { of } => replicating(office)?.replicate(&of),
         Request::Verify {} => replicating(office)?.verify(audience),
+        Request::Backup { path, slots, since, compress } => {
+            backup::take(office, audience, path, slots, since, compress)
+        }
+        Request::Restore { paths, salvage } => backup::restore(office, audience, &paths, salvage),
         Request::Watch { millis } => watch(office, audience, millis),
     }
 }

@@ -26,6 +26,7 @@ pub fn report(node: &Node) -> Value {
         "evictions": sum(|shard| shard.evictions),
         "memory_used_bytes": node.engine.memory_used(),
         "memory_limit_bytes": node.engine.memory_limit(),
+        "last_backup": node.backups.last(),
         "logs_changes": node.config.log_changes,
         "stopping": node.stopping.load(Ordering::Relaxed),
         "role": if replication.is_some() { "replicating" } else { "standalone" },

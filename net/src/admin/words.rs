@@ -1,5 +1,7 @@
 //! What `ringctl` and a node say to each other, as JSON, one value on a line.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,6 +27,28 @@ pub enum Request {
     },
     /// Compare with the peers.
     Verify {},
+    /// Write records to a file.
+    Backup {
+        /// Where the file will be: an absolute path on the node's machine.
+        path: PathBuf,
+        /// First and last slot; all, where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slots: Option<(u16, u16)>,
+        /// The backup since which changes are asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<PathBuf>,
+        /// With LZ4, where that pays.
+        #[serde(default)]
+        compress: bool,
+    },
+    /// Put the records of files back: a whole backup, and those that continue it.
+    Restore {
+        /// The files, in order.
+        paths: Vec<PathBuf>,
+        /// Pass over what is damaged.
+        #[serde(default)]
+        salvage: bool,
+    },
     /// The status, again and again.
     Watch {
         /// Milliseconds between two of them.

@@ -44,6 +44,11 @@ impl Flags {
         self.0.get_one::<PathBuf>(name).cloned()
     }
 
+    /// All values of a flag that names files and may be repeated, in order.
+    pub(super) fn paths(&self, name: &str) -> Vec<PathBuf> {
+        self.0.get_many::<PathBuf>(name).into_iter().flatten().cloned().collect()
+    }
+
     /// All values of a flag that may be repeated, in order.
     pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         // memcached skips white space before a value, and most of its numbers end before what follows.
@@ -180,7 +185,7 @@ fn protocol_flags() -> [Arg; 10] {
     ]
 }
 
-fn operator_flags() -> [Arg; 2] {
+fn operator_flags() -> [Arg; 4] {
     [
         long_only(
             "admin-socket",
@@ -188,6 +193,17 @@ fn operator_flags() -> [Arg; 2] {
             "Unix socket for ringctl, or off (default: a private one for each port)",
         )
         .value_parser(value_parser!(PathBuf)),
+        long_only(
+            "restore",
+            "file",
+            "begin with the records of this backup; again for each one that continues it",
+        )
+        .value_parser(value_parser!(PathBuf))
+        .action(ArgAction::Append),
+        Arg::new("salvage")
+            .long("salvage")
+            .help("with --restore: pass over what is damaged")
+            .action(ArgAction::SetTrue),
         Arg::new("log-changes")
             .long("log-changes")
             .help("keep deletes, touches and flushes in the log, for incremental backups")

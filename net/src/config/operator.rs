@@ -28,5 +28,7 @@ impl Config {
         let service = env("RUNTIME_DIRECTORY").filter(|paths| !paths.is_empty());
         self.service_directory = service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
         self.log_changes = flags.given("log-changes");
+        self.restore = flags.paths("restore");
+        self.salvage = flags.given("salvage");
     }
 }

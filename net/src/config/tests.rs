@@ -107,6 +107,8 @@ fn every_accepted_flag_changes_its_field() {
 fn every_flag_for_operators_changes_its_field() {
     changed("--admin-socket off", |c| c.admin_socket = AdminSocket::Off);
     changed("--admin-socket=/tmp/x", |c| c.admin_socket = AdminSocket::At("/tmp/x".into()));
+    changed("--restore a --restore=b", |c| c.restore = vec!["a".into(), "b".into()]);
+    changed("--restore a --salvage", |c| (c.restore, c.salvage) = (vec!["a".into()], true));
     changed("--log-changes", |c| c.log_changes = true);
 }
 

@@ -4,10 +4,12 @@
 mod connection;
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use ringcache_engine::limits::SLOTS;
 use ringcache_net::admin::words::Request;
 use serde_json::Value;
 
@@ -51,6 +53,29 @@ enum Command {
     },
     /// Compare with the peers; exit code 3 where something differs
     Verify,
+    /// Write all records to a file on the node's machine, while it serves
+    Backup {
+        /// Where the file will be; an earlier backup there is replaced
+        file: PathBuf,
+        /// Only these slots of 0 to 16383
+        #[arg(long, value_name = "FIRST-LAST", conflicts_with = "since")]
+        slots: Option<Slots>,
+        /// Only what changed since this earlier backup; the node needs --log-changes
+        #[arg(long, value_name = "FILE")]
+        since: Option<PathBuf>,
+        /// Compress with LZ4 what is worth it
+        #[arg(long)]
+        compress: bool,
+    },
+    /// Put the records of a backup back into the running node; what it has stored since stays
+    Restore {
+        /// A whole backup, then those that continue it, in their order
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Restore what is intact of damaged files, and say what is lost
+        #[arg(long)]
+        salvage: bool,
+    },
     /// Show the status again and again, until interrupted
     Watch {
         /// Seconds between two
@@ -67,6 +92,16 @@ impl Command {
             Command::Demote { of } => Request::Demote { of: of.clone() },
             Command::Replicate { of } => Request::Replicate { of: of.clone() },
             Command::Verify => Request::Verify {},
+            Command::Backup { file, slots, since, compress } => Request::Backup {
+                path: absolute(file)?,
+                slots: slots.map(|Slots(first, last)| (first, last)),
+                since: since.as_deref().map(absolute).transpose()?,
+                compress: *compress,
+            },
+            Command::Restore { files, salvage } => Request::Restore {
+                paths: files.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
+                salvage: *salvage,
+            },
             Command::Watch { every } => {
                 let is_possible = (0.1..=86_400.0).contains(every);
                 let millis = (every * 1000.0) as u64;
@@ -74,6 +109,26 @@ impl Command {
                 is_possible.then_some(Request::Watch { millis }).ok_or_else(wrong)?
             }
         })
+    }
+}
+
+/// The node has another directory than this process.
+fn absolute(path: &Path) -> Result<PathBuf, Trouble> {
+    std::path::absolute(path).map_err(|error| Trouble::Usage(format!("{}: {error}", path.display())))
+}
+
+/// A range of slots, both ends included.
+#[derive(Clone, Copy, Debug)]
+struct Slots(u16, u16);
+
+impl FromStr for Slots {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let slot = |text: &str| text.parse().ok().filter(|slot| usize::from(*slot) < SLOTS);
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let range = slot(first).zip(slot(last)).filter(|(first, last)| first <= last);
+        range.map(|(first, last)| Slots(first, last)).ok_or_else(|| format!("slots are 0 to {}", SLOTS - 1))
     }
 }
 

@@ -1,16 +1,17 @@
 //! From a checked configuration to running workers, and back to nothing.
 //!
-//! `tcp`, `udp` and `unix` make the sockets, `berths` the threads of the workers, `files` writes what others read about the process, `memory_file` keeps the
-//! memory of `-e`, `operators` lets `ringctl` in, `roster` knows who is connected, `reload` what SIGHUP reads again; `tls` reads certificates, and
+//! `tcp`, `udp` and `unix` make the sockets, `files` writes what others read about the process, `memory_file` keeps the
+//! memory of `-e`, `operators` lets `ringctl` in, `restoring` begins with
+//! a backup, `roster` knows who is connected, `reload` what SIGHUP reads again; `tls` reads certificates, and
 //! `handshakes` is the thread that uses them.
 
 mod addresses;
-mod berths;
 mod files;
 pub mod handshakes;
 mod memory_file;
 mod operators;
 pub mod reload;
+mod restoring;
 pub mod roster;
 mod tcp;
 pub mod tls;
@@ -18,26 +19,28 @@ mod udp;
 mod unix;
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ringcache_engine::{Engine, EngineOptions, OpenError, Seconds, Shard};
 
 use crate::auth::{Auth, UserFileError};
+use crate::backup::BackupError;
 use crate::config::{Config, Encryption, Terms};
 use crate::driver::{self, Refusal};
 use crate::errand::{self, Errands};
-use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, ITEM_CAS_BYTES};
-use crate::mesh::{self, Doors, MeshEnd};
+use crate::limits::{
+    DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, EXECUTOR_BYTES, EXECUTOR_RING_DEPTH, ITEM_CAS_BYTES,
+};
+use crate::mesh::{self, Doors};
 use crate::node::Node;
 use crate::sys::{self, Resource, Signal};
-use crate::worker::Seed;
-use berths::{Berth, Running};
-use files::PortLines;
+use crate::worker::{Seed, Worker};
 use handshakes::{Entrance, Exit, Handshakes};
-use memory_file::{Claim, FileError, Keeper};
+use memory_file::{FileError, Keeper};
 use operators::Entry;
 use tls::{Tls, TlsError};
 
@@ -100,6 +103,9 @@ pub enum ServeError {
         /// What is wrong with it.
         source: FileError,
     },
+    /// The backups of `--restore`.
+    #[error("--restore: {0}")]
+    Restore(#[from] BackupError),
     /// A worker's executor.
     #[error("cannot start a worker: {0}")]
     Executor(String),
@@ -134,6 +140,7 @@ impl ServeError {
 /// goes into the background.
 pub fn serve(config: Config) -> Result<(), ServeError> {
     sys::hold_back_signals();
+    sys::survive_file_size_limit();
     driver::check()?;
     raise_limits(&config)?;
     // Before the sockets, because the user of -u may not be allowed to read the key.
@@ -145,7 +152,8 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let entry = operators::listen(&config, &sockets)?;
     let auth = Arc::new(Auth::of(&config));
     auth.load()?;
-    let records = Records::claim(&config)?;
+    let (engine, mut shards, keeper) = open_engine(&config)?;
+    restoring::restore(&config, &mut shards)?;
     if config.daemonize {
         // A core dump is written to the directory that the process is in.
         let (keeps_directory, keeps_output) = (config.core_dumps, config.verbosity > 0);
@@ -157,9 +165,6 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     {
         tracing::warn!(%error, "-k: memory can't be locked");
     }
-    let ports = PortLines::of(&sockets);
-    let stations = Stations::make(config.workers, sockets)?;
-    let (engine, shards, keeper) = records.open(&config)?;
     let started = Seconds((sys::unix_millis() / 1000) as u32);
     let node = Arc::new(Node { auth, tls, ..Node::new(config, engine, started) });
     if node.auth.has_file() {
@@ -170,38 +175,18 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         let tls = Arc::clone(&node.tls);
         node.reload.announce(move || tls.reload());
     }
-    run(&node, shards, stations, &ports, entry, keeper)
+    run(&node, shards, sockets, entry, keeper)
 }
 
-/// Where the records will be.
-enum Records {
-    /// In memory that goes with the process.
-    Anonymous(Engine, Vec<Shard>),
-    /// In the file of `-e`.
-    File(Claim),
-}
-
-impl Records {
-    /// Finds out what can be refused while the start is in the foreground.
-    fn claim(config: &Config) -> Result<Self, ServeError> {
-        let options = engine_options(config);
-        let Some(path) = &config.memory_file else {
-            let (engine, shards) = Engine::open(&options, config.workers)?;
-            return Ok(Records::Anonymous(engine, shards));
-        };
-        Ok(Records::File(Claim::of(path, options.memory_bytes)?))
-    }
-
-    /// The engine. What an earlier process left is taken: if this start fails from here on, nobody finds it again.
-    fn open(self, config: &Config) -> Result<(Engine, Vec<Shard>, Option<Keeper>), ServeError> {
-        match self {
-            Records::Anonymous(engine, shards) => Ok((engine, shards, None)),
-            Records::File(claim) => {
-                let (engine, shards, keeper) = claim.open(&engine_options(config), config.workers)?;
-                Ok((engine, shards, Some(keeper)))
-            }
-        }
-    }
+/// Opens the engine, on the memory file of `-e` where there is one.
+fn open_engine(config: &Config) -> Result<(Engine, Vec<Shard>, Option<Keeper>), ServeError> {
+    let options = engine_options(config);
+    let Some(path) = &config.memory_file else {
+        let (engine, shards) = Engine::open(&options, config.workers)?;
+        return Ok((engine, shards, None));
+    };
+    let (engine, shards, keeper) = Keeper::open(path, &options, config.workers)?;
+    Ok((engine, shards, Some(keeper)))
 }
 
 /// Runs the workers of a node until all of them have ended, and leaves their records to the next start if that was
@@ -209,17 +194,17 @@ impl Records {
 fn run(
     node: &Arc<Node>,
     shards: Vec<Shard>,
-    stations: Stations,
-    ports: &PortLines,
+    sockets: Sockets,
     entry: Option<Entry>,
     keeper: Option<Keeper>,
 ) -> Result<(), ServeError> {
     let config = &node.config;
-    stations.listeners.iter().for_each(|listener| node.roster.listen(listener.socket.as_raw_fd()));
-    for (worker, sockets) in (0..).zip(&stations.datagram_sockets) {
-        sockets.iter().for_each(|socket| node.roster.listen_to_datagrams(worker, *socket));
+    let ports = files::PortLines::of(&sockets);
+    sockets.listeners.iter().for_each(|listener| node.roster.listen(listener.socket.as_raw_fd()));
+    for (worker, sockets) in (0..).zip(&sockets.datagrams) {
+        sockets.iter().for_each(|socket| node.roster.listen_to_datagrams(worker, socket.as_raw_fd()));
     }
-    let Started { workers, doors, errands } = start_workers(node, shards, stations)?;
+    let Started { workers, doors, errands } = start_workers(node, shards, sockets)?;
     await_signals(Arc::clone(node), doors);
     let place = entry.map(|entry| entry.open(node, errands)).transpose()?;
     let pid_file = files::PidFile::write(config);
@@ -244,55 +229,47 @@ fn run(
     Ok(())
 }
 
-/// What workers begin with, all but their shards.
-struct Stations {
-    berths: Vec<Berth>,
-    ends: Vec<MeshEnd>,
-    doors: Arc<Doors>,
-    listeners: Vec<Listener>,
-    /// Of each worker, which has them by now.
-    datagram_sockets: Vec<Vec<RawFd>>,
-}
-
-impl Stations {
-    fn make(workers: u16, sockets: Sockets) -> Result<Self, ServeError> {
-        let (ends, doors) = mesh::mesh(workers)
-            .map_err(|source| ServeError::System { what: "cannot make events", source })?;
-        let names = |sockets: &Vec<OwnedFd>| sockets.iter().map(AsRawFd::as_raw_fd).collect();
-        let datagram_sockets = sockets.datagrams.iter().map(names).collect();
-        let berths = Berth::make_all(sockets.datagrams, &doors)?;
-        Ok(Self { berths, ends, doors, listeners: sockets.listeners, datagram_sockets })
-    }
-}
+/// The threads of the workers, each of which returns its shard if it got as far as serving.
+type Workers = Vec<ExecutorJoinHandle<Option<Shard>>>;
 
 /// Running workers and the ways to them.
 struct Started {
-    workers: Vec<Running>,
+    workers: Workers,
     doors: Arc<Doors>,
     errands: Errands,
 }
 
-/// Gives each worker its shard.
-fn start_workers(node: &Arc<Node>, shards: Vec<Shard>, stations: Stations) -> Result<Started, ServeError> {
-    let Stations { berths, ends, doors, listeners, .. } = stations;
+/// Starts a pinned thread per shard and returns once each of them has its ring.
+fn start_workers(node: &Arc<Node>, shards: Vec<Shard>, sockets: Sockets) -> Result<Started, ServeError> {
+    let (ends, doors) = mesh::mesh(node.config.workers)
+        .map_err(|source| ServeError::System { what: "cannot make events", source })?;
     let (mut entrance, mut exits) = start_handshakes(node, &doors)?;
     let (errands, trays) = errand::errands(node.config.workers, Arc::clone(&doors));
-    let mut listeners = Some(listeners);
-    let parts = shards.into_iter().zip(ends).zip(berths).zip(trays);
-    let workers = parts.map(|(((shard, mesh), berth), errands)| {
-        berth.launch(Seed {
+    let processors = sys::allowed_processors();
+    let pins = processors.len() >= shards.len();
+    let (ready, all_ready) = mpsc::channel();
+    let mut listeners = Some(sockets.listeners);
+    let mut workers = Workers::new();
+    let parts = shards.into_iter().zip(ends).zip(sockets.datagrams).zip(trays);
+    for (number, (((shard, mesh), datagram_sockets), errands)) in parts.enumerate() {
+        let seed = Seed {
             shard,
             mesh,
             reader: node.engine.reader(),
             node: Arc::clone(node),
             doors: Arc::clone(&doors),
             listeners: listeners.take().unwrap_or_default(),
+            datagram_sockets,
             entrance: entrance.take(),
             exit: exits.next(),
             errands,
-        })
-    });
-    Ok(Started { workers: workers.collect(), doors: Arc::clone(&doors), errands })
+        };
+        let placement = if pins { Placement::Fixed(processors[number]) } else { Placement::Unbound };
+        workers.push(start_worker(seed, placement, ready.clone())?);
+    }
+    drop(ready);
+    all_ready.iter().collect::<Result<(), Refusal>>()?;
+    Ok(Started { workers, doors, errands })
 }
 
 /// Starts the thread of handshakes, where connections are encrypted, and gives its ends.
@@ -307,6 +284,31 @@ fn start_handshakes(
         .map_err(|source| ServeError::System { what: "cannot make events", source })?;
     handshakes.start(Arc::clone(node), Arc::clone(doors))?;
     Ok((Some(entrance), exits.into_iter()))
+}
+
+fn start_worker(
+    seed: Seed,
+    placement: Placement,
+    ready: mpsc::Sender<Result<(), Refusal>>,
+) -> Result<ExecutorJoinHandle<Option<Shard>>, ServeError> {
+    LocalExecutorBuilder::new(placement)
+        .name(&format!("worker-{}", seed.shard.id().0))
+        .io_memory(EXECUTOR_BYTES)
+        .ring_depth(EXECUTOR_RING_DEPTH)
+        .spawn(move || async move {
+            let made = Worker::new(seed);
+            let (worker, result) = match made {
+                Ok(worker) => (Some(worker), Ok(())),
+                Err(refusal) => (None, Err(refusal)),
+            };
+            ready.send(result).expect("the starting thread waits for every worker");
+            drop(ready);
+            match worker {
+                Some(worker) => Some(worker.run().await),
+                None => None,
+            }
+        })
+        .map_err(|error| ServeError::Executor(error.to_string()))
 }
 
 /// Starts the thread that waits for signals. It ends with the process.
