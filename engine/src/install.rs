@@ -3,14 +3,15 @@
 //! One rule settles every conflict: the newer version wins. Installing is idempotent, and records of one key may
 //! come in any order. A full copy from an authority is the exception (`copy.rs`): its word counts.
 
+use std::cmp::Ordering;
+
 use crate::copy::CopyMark;
 use crate::engine::Shared;
 use crate::hash::KeyHash;
-use crate::index::Place;
-use crate::limits::VERSION_AHEAD_MILLIS_MAX;
+use crate::limits::{TOMBSTONE_SECONDS, VERSION_AHEAD_MILLIS_MAX};
 use crate::record::{Draft, Kind, Received, RecordError, RecordView, TOKEN_LATE, Touched, parse};
 use crate::shard::{Owner, Shard};
-use crate::time::{Expiry, Now};
+use crate::time::{Expiry, Now, Seconds};
 use crate::version::Version;
 
 /// What became of an installed record.
@@ -93,17 +94,15 @@ impl Owner {
         if draft.version <= self.flushed(shared) {
             return Installed::Older;
         }
-        let present = self.find(shared, hash, draft.key);
-        if let Some(place) = present {
+        if let Some(place) = self.find(shared, hash, draft.key) {
             let view = RecordView::at(&shared.arena, place.location);
-            match mark.filter(|mark| view.mark() != mark.0) {
-                None if view.version() >= draft.version => return Installed::Older,
-                Some(mark) if is_same(view, draft) => {
-                    view.set_mark(mark.0);
-                    self.set_expiry(shared, view, draft.expiry);
-                    return Installed::Applied;
+            match compare(view, draft, mark) {
+                Compared::Newer => return Installed::Older,
+                Compared::Same => {
+                    view.set_mark(mark.map_or(view.mark(), |mark| mark.0));
+                    return self.install_expiry(shared, draft.key, view, draft.expiry, now);
                 }
-                _ => {}
+                Compared::Older => {}
             }
         }
         let draft = &Draft {
@@ -112,9 +111,7 @@ impl Owner {
             ..*draft
         };
         if draft.expiry.is_past(now.seconds) {
-            if let Some(place) = present {
-                self.end(shared, place, hash, draft, now);
-            }
+            self.install_ended(shared, hash, draft, now);
             return Installed::Expired;
         }
         self.replace(shared, hash, draft, now)
@@ -134,14 +131,18 @@ impl Owner {
         Installed::NoMemory
     }
 
-    /// A present record is followed by one whose time is over: to those who follow, a tombstone says the same.
-    fn end(&mut self, shared: &Shared, place: Place, hash: KeyHash, draft: &Draft<'_>, now: Now) {
-        if !shared.options.log_changes {
-            return self.take_out(shared, place);
+    /// What has ended on its way still ends what is older. Where changes are logged a tombstone says so to those who
+    /// follow, and to what may still be on its way.
+    fn install_ended(&mut self, shared: &Shared, hash: KeyHash, draft: &Draft<'_>, now: Now) {
+        let present = self.find(shared, hash, draft.key);
+        let is_lately = !draft.expiry.is_past(Seconds(now.seconds.0.saturating_sub(TOMBSTONE_SECONDS)));
+        if shared.options.log_changes && (present.is_some() || is_lately) {
+            let (token, mark) = (draft.token, draft.mark);
+            let tombstone = Draft { token, mark, ..Draft::tombstone(draft.version, draft.key, now) };
+            self.replace(shared, hash, &tombstone, now);
+        } else if let Some(place) = present {
+            self.take_out(shared, place);
         }
-        let (token, mark) = (draft.token, draft.mark);
-        let tombstone = Draft { token, mark, ..Draft::tombstone(draft.version, draft.key, now) };
-        self.replace(shared, hash, &tombstone, now);
     }
 
     /// A touch names the version it changed; any other version has an expiry of its own.
@@ -163,22 +164,30 @@ impl Owner {
         if view.version() != touched.version {
             return Ok(Installed::Older);
         }
-        if self.set_expiry(shared, view, touched.expiry) && shared.options.log_changes {
-            let token = if draft.version <= self.given { TOKEN_LATE } else { 0 };
-            self.append_dead(shared, &Draft { token, ..*draft }, now);
-        }
-        Ok(Installed::Applied)
+        Ok(self.install_expiry(shared, draft.key, view, touched.expiry, now))
     }
 
-    /// False when it is what it was.
-    fn set_expiry(&mut self, shared: &Shared, view: RecordView<'_>, expiry: Expiry) -> bool {
-        if view.expiry() == expiry {
-            return false;
+    /// The record is there; its expiry is the later word. Who follows this node's log is told by a touch of its own.
+    fn install_expiry(
+        &mut self,
+        shared: &Shared,
+        key: &[u8],
+        view: RecordView<'_>,
+        expiry: Expiry,
+        now: Now,
+    ) -> Installed {
+        let touched = Touched { version: view.version(), before: view.expiry(), expiry };
+        if touched.before == expiry || view.kind() == Kind::Tombstone {
+            return Installed::Older;
         }
         view.set_expiry(expiry);
         let id = self.slab_of(shared, view.location());
         self.widen_expiry(id, expiry);
-        true
+        if shared.options.log_changes {
+            let version = self.clock.next(now.unix_millis);
+            self.append_dead(shared, &Draft::touch(version, key, &touched.to_bytes(), now), now);
+        }
+        Installed::Applied
     }
 
     fn install_flush(&mut self, shared: &Shared, draft: &Draft<'_>) -> Result<Installed, RecordError> {
@@ -192,10 +201,28 @@ impl Owner {
     }
 }
 
-/// Whether a present record is the one that came, bit for bit.
+/// What a present record is to the one that came.
+enum Compared {
+    Older,
+    Same,
+    Newer,
+}
+
+fn compare(view: RecordView<'_>, draft: &Draft<'_>, mark: Option<CopyMark>) -> Compared {
+    let is_to_yield = mark.is_some_and(|mark| view.mark() != mark.0);
+    match view.version().cmp(&draft.version) {
+        Ordering::Equal if is_same(view, draft) => Compared::Same,
+        // It has ended where it comes from.
+        Ordering::Equal if is_to_yield || draft.kind == Kind::Tombstone => Compared::Older,
+        Ordering::Greater if is_to_yield => Compared::Older,
+        Ordering::Less => Compared::Older,
+        Ordering::Equal | Ordering::Greater => Compared::Newer,
+    }
+}
+
+/// Bit for bit, but for what changes in place.
 fn is_same(view: RecordView<'_>, draft: &Draft<'_>) -> bool {
-    view.version() == draft.version
-        && view.kind() == draft.kind
+    view.kind() == draft.kind
         && view.flags() == draft.flags
         && view.explicit_cas() == draft.explicit_cas
         && view.value() == draft.value[0]

@@ -50,6 +50,9 @@ pub const TOMBSTONE_SECONDS: u32 = 3600;
 pub const LOG_HOLD_PERCENT: u64 = 10;
 /// Bytes of slabs that one step of a log cursor looks through at least, however little it finds.
 pub const SCAN_BYTES_MIN: u64 = 1 << 20;
+/// Seconds that a record must have had left before a touch for the touch to travel alone: whoever gets it later than that
+/// has let the record go. Else the record travels.
+pub const TOUCH_ALONE_SECONDS: u32 = 60;
 /// Keys that one step of a sweep takes out at most.
 pub const SWEEP_KEYS: usize = 256;
 /// Evicted records that a shard remembers until they are taken.

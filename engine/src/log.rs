@@ -12,7 +12,7 @@
 //! follower had. A copy that the cleaner carried forward keeps its version, so what was handed out once is not again,
 //! and what was not yet is met again further on. When nothing is unread the cursor stands at the shard's position.
 //!
-//! A record is handed out if it is the last word about its key: the index names it, or names no record of that key, as
+//! A record is handed out if it is the last word about its key: the index names it, or it went without a newer one, as
 //! when it was evicted or its time was over before its follower came by. An older copy that a follower holds would
 //! outlive it otherwise. What nobody could read any more in time, [`Shard::forgotten`] tells.
 //!
@@ -100,6 +100,9 @@ struct Tail {
     open: Vec<OpenSlab>,
     /// The first slab that was not met yet.
     frontier: u64,
+    /// The slab in which the last step ended. The next one begins there: a large record that has to come alone would wait
+    /// for ever behind small ones that others go on writing.
+    stopped_in: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -151,12 +154,12 @@ impl LogCursor {
     /// empty; so empty it between two calls. Cost: what it copies, and a look into the index for each record; some ten
     /// nanoseconds when nothing is new.
     pub fn read(&mut self, shard: &mut Shard, now: Now, bytes: usize, out: &mut Vec<u8>) -> Step {
-        let began = self.begin(shard, now);
+        let began = self.began(shard, now);
         self.show_flush(shard, out);
         let is_full_copy = self.position == Version::ZERO;
         let known = if is_full_copy { began } else { Version::ZERO };
         let asked = Asked { above: self.position, origin: self.origin, known };
-        let mut reading = Reading::new(shard, asked, bytes, out);
+        let mut reading = Reading::new(shard, asked, now, bytes, out);
         self.is_tails_turn = !self.is_tails_turn;
         let step = if self.is_tails_turn {
             self.tail.read(&mut reading).or_else(|| self.past.read(&mut reading))
@@ -174,8 +177,13 @@ impl LogCursor {
         step
     }
 
-    /// Takes note of where the log ends, once.
-    fn begin(&mut self, shard: &mut Shard, now: Now) -> Version {
+    /// Takes note of where the log ends, once; the first read does it where nobody has. A snapshot from before that is no
+    /// place to go back to once something was read: it would begin later.
+    pub fn begin(&mut self, shard: &mut Shard, now: Now) {
+        self.began(shard, now);
+    }
+
+    fn began(&mut self, shard: &mut Shard, now: Now) -> Version {
         if let Some(began) = self.began {
             return began;
         }
@@ -188,7 +196,7 @@ impl LogCursor {
         let ends = open.iter().map(|slab| (slab.sequence, slab.read_to)).collect();
         let frontier = slabs.next_sequence();
         self.past = Past { sequence: 0, read_to: 0, until: frontier, ends };
-        self.tail = Tail { open, frontier };
+        self.tail = Tail { open, frontier, stopped_in: 0 };
         if self.position == Version::ZERO {
             self.reached = began;
         }
@@ -234,26 +242,22 @@ impl Past {
 
 impl Tail {
     fn read(&mut self, reading: &mut Reading<'_>) -> Option<Step> {
+        let stopped_in = self.open.iter_mut().find(|open| open.sequence == self.stopped_in);
+        if let Some(step) = stopped_in.and_then(|open| open.read(reading)) {
+            return Some(step);
+        }
         loop {
-            let mut at = 0;
-            while let Some(open) = self.open.get_mut(at) {
-                let Some(slab) = reading.slabs().in_log(open.id, open.sequence) else {
-                    self.open.remove(at);
-                    continue;
-                };
-                let (filled, can_grow) = (slab.filled, slab.state == State::Open);
-                if open.read_to < filled
-                    && let Some(step) = reading.read_slab(open.id, &mut open.read_to, filled)
-                {
+            for open in &mut self.open {
+                if let Some(step) = open.read(reading) {
+                    self.stopped_in = open.sequence;
                     return Some(step);
-                }
-                if can_grow {
-                    at += 1;
-                } else {
-                    self.open.remove(at);
                 }
             }
             let slabs = reading.slabs();
+            let can_grow = |open: &OpenSlab| {
+                slabs.in_log(open.id, open.sequence).is_some_and(|slab| slab.state == State::Open)
+            };
+            self.open.retain(can_grow);
             if self.frontier == slabs.next_sequence() {
                 return None;
             }
@@ -273,5 +277,12 @@ impl Tail {
             slabs.in_log(open.id, open.sequence).is_none_or(|slab| slab.filled == open.read_to)
         };
         self.frontier == slabs.next_sequence() && self.open.iter().all(is_read)
+    }
+}
+
+impl OpenSlab {
+    fn read(&mut self, reading: &mut Reading<'_>) -> Option<Step> {
+        let filled = reading.slabs().in_log(self.id, self.sequence)?.filled;
+        reading.read_slab(self.id, &mut self.read_to, filled)
     }
 }

@@ -12,13 +12,14 @@
 //! never changes after publication and is what the CRC32C covers. (o): there only when its bit in `kind` is set.
 //!
 //! ```text
-//! access   31 .. 28 | 27      | 26 ........ 0                         token   7 .. 3 | 2    | 1     | 0
-//!          credit   | fetched | last access, seconds mod 2^27                 zero   | late | taken | stale
+//! access   31 .. 28 | 27      | 26 ........ 0                  token   7 .. 4 | 3    | 2    | 1     | 0
+//!          credit   | fetched | last access, seconds mod 2^27          zero   | lost | late | taken | stale
 //! kind     7 .. 6 | 5       | 4         | 3 .. 0
 //!          zero   | has cas | has flags | value 0, tombstone 1, touch 2, flush 3
 //! ```
 //!
-//! `late` and `mark` are this node's own notes about a record that it received (`install.rs`): zero on the wire.
+//! `lost`, `late` and `mark` are this node's own notes, zero on the wire: what those who follow the log must know of a
+//! dead record, and how a record was received (`install.rs`).
 #![allow(unsafe_code)]
 
 mod draft;
@@ -75,6 +76,8 @@ pub(crate) const TOKEN_OF_CLIENTS: u8 = TOKEN_STALE | TOKEN_TAKEN;
 /// It was installed with a version below positions that had been given: who follows the log tells by this that it is
 /// new to him (`log.rs`).
 pub(crate) const TOKEN_LATE: u8 = 4;
+/// It is dead, and was the last word about its key: no newer record took its place.
+const TOKEN_LOST: u8 = 8;
 
 const _: () = assert!(SHAPE_AT as usize + 4 == HEADER_BYTES);
 const _: () = assert!(ACCESS_CREDIT_SHIFT == ACCESS_FETCHED.trailing_zeros() + 1);
@@ -292,6 +295,16 @@ impl<'a> RecordView<'a> {
         let token = unsafe { self.arena.byte(self.offset + TOKEN_AT) };
         token.load(Ordering::Relaxed) & TOKEN_TAKEN == 0
             && token.fetch_or(TOKEN_TAKEN, Ordering::AcqRel) & TOKEN_TAKEN == 0
+    }
+
+    /// Notes that it died as the last word about its key.
+    pub(crate) fn set_lost(self) {
+        // SAFETY: clauses 1 and 3 hold for a published location.
+        unsafe { self.arena.byte(self.offset + TOKEN_AT) }.fetch_or(TOKEN_LOST, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_lost(self) -> bool {
+        self.token() & TOKEN_LOST != 0
     }
 
     /// The copy that it was last received in; zero for none.

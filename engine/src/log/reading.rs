@@ -1,12 +1,13 @@
 //! One step of a cursor: which records of a slab are handed out, and as what.
 
 use crate::engine::Shared;
-use crate::limits::SCAN_BYTES_MIN;
+use crate::limits::{SCAN_BYTES_MIN, TOUCH_ALONE_SECONDS};
 use crate::log::{LargeRecord, Step};
 use crate::reader::RecordRef;
-use crate::record::{Kind, Location, RecordView, TOKEN_LATE, Touched};
+use crate::record::{Draft, Kind, Location, RecordView, TOKEN_LATE, Touched};
 use crate::shard::{BATCH, Owner, Shard};
 use crate::slab::{Slab, SlabId, Slabs};
+use crate::time::{Now, Seconds};
 use crate::version::Version;
 
 /// What is new to a follower.
@@ -25,6 +26,7 @@ pub(super) struct Reading<'a> {
     shard: &'a Shard,
     asked: Asked,
     flushed: Version,
+    now: Now,
     bytes: usize,
     out: &'a mut Vec<u8>,
     /// Bytes of slabs that it may still look through.
@@ -32,9 +34,9 @@ pub(super) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(shard: &'a Shard, asked: Asked, bytes: usize, out: &'a mut Vec<u8>) -> Self {
+    pub(super) fn new(shard: &'a Shard, asked: Asked, now: Now, bytes: usize, out: &'a mut Vec<u8>) -> Self {
         let left = SCAN_BYTES_MIN.max(4 * bytes as u64);
-        Self { shard, asked, flushed: shard.flushed(), bytes, out, left }
+        Self { shard, asked, flushed: shard.flushed(), now, bytes, out, left }
     }
 
     pub(super) fn slabs(&self) -> &'a Slabs {
@@ -58,15 +60,18 @@ impl<'a> Reading<'a> {
             let to = owner.load_batch(shared, start, *read_to, end, &mut batch);
             for location in batch.into_iter().flatten() {
                 let view = RecordView::at(&shared.arena, location);
-                if !self.is_asked_for(view) {
-                    continue;
-                }
+                let Some(shown) = self.asked_for(view) else { continue };
                 *read_to = location.offset() - start;
                 if self.out.len() >= self.bytes {
                     return Some(Step::Full);
                 }
-                if let Some(step) = self.show(view, read_to) {
-                    return Some(step);
+                match self.show(shown) {
+                    Some(Step::Full) => return Some(Step::Full),
+                    Some(step) => {
+                        *read_to += view.total() as u64;
+                        return Some(step);
+                    }
+                    None => {}
                 }
             }
             self.left = self.left.saturating_sub(to - *read_to);
@@ -79,8 +84,13 @@ impl<'a> Reading<'a> {
         (&self.shard.owner, &self.shard.shared)
     }
 
-    /// Puts a record out. A large one ends the step; it has a slab of its own.
-    fn show(&mut self, view: RecordView<'_>, read_to: &mut u64) -> Option<Step> {
+    /// Puts a record out. One whose time is over goes as a tombstone, which still speaks against what is older when a
+    /// value would no more. A large one ends the step, before it comes where something else is there to be sent.
+    fn show(&mut self, view: RecordView<'_>) -> Option<Step> {
+        if view.expiry().is_past(self.now.seconds) {
+            Draft::tombstone(view.version(), view.key(), self.now).append_to(self.out);
+            return None;
+        }
         let Some(record) = LargeRecord::pin(RecordRef::new(&self.shard.shared, view), view) else {
             view.copy_to(self.out);
             return None;
@@ -88,43 +98,46 @@ impl<'a> Reading<'a> {
         if !self.out.is_empty() {
             return Some(Step::Full);
         }
-        *read_to += view.total() as u64;
         Some(Step::Large(record))
     }
 
-    fn is_asked_for(&self, view: RecordView<'_>) -> bool {
+    /// What a record of the log is handed out as, if it is asked for.
+    fn asked_for(&self, view: RecordView<'a>) -> Option<RecordView<'a>> {
         let version = view.version();
         let is_new = version > self.asked.above || view.token() & TOKEN_LATE != 0;
         let is_asked = is_new && self.asked.origin.is_none_or(|node| version.node() == node);
-        is_asked
-            && match view.kind() {
-                Kind::Value | Kind::Tombstone => self.is_last_word(view),
-                Kind::Touch => self.is_in_force(view),
-                // It is told by the shard's word, not by the log.
-                Kind::Flush => false,
-            }
+        match view.kind() {
+            Kind::Value | Kind::Tombstone => Some(view).filter(|view| is_asked && self.is_last_word(*view)),
+            Kind::Touch if is_asked => self.touch_or_touched(view),
+            // A flush is told by the shard's word, not by the log.
+            Kind::Touch | Kind::Flush => None,
+        }
     }
 
-    /// Whether the log says nothing newer about the record's key.
+    /// Whether a record is its key's, or was when it went.
     fn is_last_word(&self, view: RecordView<'_>) -> bool {
         if view.version() <= self.flushed {
             return false;
         }
-        let is_known = view.version() <= self.asked.known;
-        let present = self.find(view, |other| {
-            other == view.location() || (!is_known && self.view(other).has_key(view.key()))
-        });
-        present.map_or(!is_known, |present| present == view.location())
+        if view.is_lost() {
+            return view.version() > self.asked.known;
+        }
+        self.find(view, |other| other == view.location()).is_some()
     }
 
-    /// Whether a touch is still what its record says. A later one comes further on.
-    fn is_in_force(&self, view: RecordView<'_>) -> bool {
-        let Some(touched) = Touched::of(view.value()) else { return false };
-        let present = self.find(view, |other| self.view(other).has_key(view.key()));
-        present.map_or(view.version() > self.asked.known, |present| {
-            let present = self.view(present);
-            present.version() == touched.version && present.expiry() == touched.expiry
-        })
+    /// A touch that is still in force, or the record itself where that may be gone by now from where the touch goes. A
+    /// later touch comes further on.
+    fn touch_or_touched(&self, view: RecordView<'a>) -> Option<RecordView<'a>> {
+        let touched = Touched::of(view.value())?;
+        let Some(present) = self.find(view, |other| self.view(other).has_key(view.key())) else {
+            return Some(view).filter(|view| view.version() > self.asked.known);
+        };
+        let present = self.view(present);
+        if (present.version(), present.expiry()) != (touched.version, touched.expiry) {
+            return None;
+        }
+        let soon = Seconds(self.now.seconds.0.saturating_add(TOUCH_ALONE_SECONDS));
+        Some(if touched.before.is_past(soon) { present } else { view })
     }
 
     fn view(&self, location: Location) -> RecordView<'a> {

@@ -85,9 +85,7 @@ impl<'a> Draft<'a> {
             key: &[],
             value: [&value, &[]],
         };
-        let start = out.len();
-        out.resize(start + flush.shape().total(), 0);
-        flush.fill(&mut out[start..]);
+        flush.append_to(out);
     }
 }
 
@@ -99,6 +97,13 @@ impl Draft<'_> {
             has_flags: self.flags != 0,
             has_cas: self.explicit_cas.is_some(),
         }
+    }
+
+    /// Appends the record's bytes, as they go on the wire.
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + self.shape().total(), 0);
+        self.fill(&mut out[start..]);
     }
 
     /// Writes the record's bytes; `bytes` is exactly `shape().total()` long.

@@ -16,6 +16,10 @@ impl Owner {
         now: Now,
     ) -> Outcome {
         let Some(place) = self.find_living(shared, write, now) else {
+            // It may have been here and been evicted, and still be where the log is followed.
+            if self.find(shared, write.hash, write.key).is_none() {
+                self.remove(shared, write, now);
+            }
             return Outcome::bare(Status::NotFound);
         };
         let view = RecordView::at(&shared.arena, place.location);
@@ -31,31 +35,30 @@ impl Owner {
         if delete.invalidate || delete.clear {
             return self.leave_behind(shared, write, delete, outcome, now);
         }
-        if shared.options.log_changes {
-            self.remove_for_all(shared, write, now);
-        } else {
-            self.take_out(shared, place);
-        }
+        self.remove(shared, write, now);
         outcome
     }
 
-    /// Removes a key and says so in the log: a tombstone in place of the record, so that no older copy of it comes back
-    /// from a peer. The key goes even if there is no memory to say it.
-    pub(super) fn remove_for_all(&mut self, shared: &Shared, write: &Write<'_>, now: Now) {
+    /// Removes a key, if it is there. Where changes are logged a tombstone takes its place, so that no older copy of it
+    /// comes back from a peer; it goes even if there is no memory to say so.
+    pub(super) fn remove(&mut self, shared: &Shared, write: &Write<'_>, now: Now) {
+        if !shared.options.log_changes {
+            return self.take_key_out(shared, write);
+        }
         let tombstone = Draft::tombstone(self.clock.next(now.unix_millis), write.key, now);
         let bytes = tombstone.shape().total();
         let mut has_room = self.make_room(shared, bytes, tombstone.expiry, now);
         if !has_room {
-            self.remove(shared, write);
+            self.take_key_out(shared, write);
             has_room = self.make_room(shared, bytes, tombstone.expiry, now);
         }
         if !has_room || self.put(shared, write.hash, &tombstone, now).is_err() {
-            self.remove(shared, write);
+            self.take_key_out(shared, write);
             self.forget(tombstone.version);
         }
     }
 
-    fn remove(&mut self, shared: &Shared, write: &Write<'_>) {
+    fn take_key_out(&mut self, shared: &Shared, write: &Write<'_>) {
         if let Some(place) = self.find(shared, write.hash, write.key) {
             self.take_out(shared, place);
         }

@@ -64,10 +64,12 @@ impl Owner {
 
     /// Takes note of a record that dies without a successor.
     pub(super) fn lose(&mut self, shared: &Shared, location: Location) {
-        let version = RecordView::at(&shared.arena, location).version();
+        let view = RecordView::at(&shared.arena, location);
+        let version = view.version();
         if !shared.options.log_changes || version <= self.flushed(shared) {
             return;
         }
+        view.set_lost();
         let id = self.slab_of(shared, location);
         let slab = self.slabs.get_mut(id);
         slab.lost_max = slab.lost_max.max(version);

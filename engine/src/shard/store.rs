@@ -110,15 +110,8 @@ impl Owner {
         } else {
             self.no_memory(shared)
         };
-        if or_remove
-            && outcome.status == Status::NoMemory
-            && let Some(place) = self.find(shared, write.hash, write.key)
-        {
-            if shared.options.log_changes {
-                self.remove_for_all(shared, write, now);
-            } else {
-                self.take_out(shared, place);
-            }
+        if or_remove && outcome.status == Status::NoMemory {
+            self.remove(shared, write, now);
         }
         outcome
     }

@@ -37,7 +37,7 @@ impl Owner {
             expiry_before,
         };
         if shared.options.log_changes {
-            let touched = Touched { version: view.version(), expiry }.to_bytes();
+            let touched = Touched { version: view.version(), before: expiry_before, expiry }.to_bytes();
             let version = self.clock.next(now.unix_millis);
             self.append_dead(shared, &Draft::touch(version, write.key, &touched, now), now);
         }
