@@ -23,7 +23,7 @@ use crate::limits::{TLS_KEPT_BYTES_MAX, TLS_RECORD_BYTES, TLS_RECORD_FRAME_BYTES
 
 pub mod handshake;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The first byte of a record that begins a handshake: what a client that speaks TLS sends first.
 pub const HANDSHAKE_RECORD: u8 = 0x16;

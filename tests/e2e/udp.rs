@@ -173,6 +173,29 @@ fn what_is_no_request_is_dropped_and_counted() {
     assert_eq!(server.stat_number("ringcache_udp_requests"), 4, "those that were cut off, and the last");
 }
 
+/// Goal: an answer is no request of a service below port 1024, nor of a node on the port of this one.
+#[test]
+fn sources_that_would_take_an_answer_for_a_request_get_none() {
+    let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let server = Server::ringcached(&["-U", &port.to_string()]);
+    let same_port = UdpSocket::bind(("127.0.0.2", port)).expect("the other address has this port free");
+    let service = (512..1024).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok());
+    if service.is_none() {
+        eprintln!("skipped in part: only root has ports below 1024");
+    }
+    let mut dropped = 0;
+    for socket in [Some(same_port), service].into_iter().flatten() {
+        socket.connect(("127.0.0.1", port)).expect("a datagram socket connects at once");
+        socket.set_read_timeout(Some(REPLY_TIMEOUT)).expect("a positive time");
+        let mut client = Client { socket, request: 0 };
+        client.send(b"mn\r\n");
+        assert_eq!(client.receive_all(), Vec::<Vec<u8>>::new(), "{:?}", client.socket);
+        dropped += 1;
+    }
+    assert_eq!(server.stat_number("ringcache_udp_dropped"), dropped);
+    assert_eq!(Client::at("127.0.0.1", port).ask("mn\r\n"), "MN\r\n");
+}
+
 /// What would need a connection is refused, and what an unknown client could read without end too.
 #[test]
 fn streams_are_refused() {

@@ -1,8 +1,10 @@
 //! `watch` and `stats detail` over real sockets and workers.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::server::{Connection, Server};
+use crate::certificates::Authority;
+use crate::server::{Address, Connection, Server};
 
 /// The next event without its time and number.
 fn event(watcher: &mut Connection) -> String {
@@ -148,6 +150,37 @@ fn connections_are_streamed_with_the_reason_of_their_end() {
     assert!(event(&mut watcher).contains(" reason=idle_timeout "));
     assert_eq!(server.connect().ask("mn"), "MN", "the watcher was idle too, and is still there");
     assert!(event(&mut watcher).starts_with("type=conn_new"));
+}
+
+/// Handshakes that fail, and encrypted connections that break later.
+#[test]
+fn failures_of_tls_are_streamed() {
+    let authority = Authority::new();
+    let options = authority.options("");
+    let server = Server::ringcached(&["-Z", "-t", "2", "-l", "notls:127.0.0.1:0", "-o", &options]);
+    let [encrypted, plain] = server.ports()[..] else { panic!("{:?}", server.ports()) };
+    let at = |port: u16| Address::Tcp(([127, 0, 0, 1], port).into());
+    let mut watcher = Connection::open(&at(plain)).expect("it listens");
+    assert_eq!(watcher.ask("watch connevents"), "OK");
+    let mut next_failure = || loop {
+        let event = event(&mut watcher);
+        if let Some(rest) = event.strip_prefix("type=conntlserr fd=") {
+            let (descriptor, reason) = rest.split_once(" msg=").expect("a reason");
+            assert!(descriptor.parse::<u32>().is_ok_and(|number| number > 2), "{event}");
+            return reason.to_owned();
+        }
+    };
+    let mut lost = Connection::open(&at(encrypted)).expect("it listens");
+    lost.send("mn\r\n");
+    assert_eq!(next_failure(), "what came is not TLS");
+    let mut good = authority.client().connect(encrypted);
+    assert_eq!(good.ask("mn"), "MN");
+    good.socket()
+        .write_all(&[
+            0x17, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+        ])
+        .expect("sent");
+    assert!(!next_failure().is_empty());
 }
 
 #[test]

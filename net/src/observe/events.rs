@@ -48,6 +48,13 @@ pub enum Event<'e> {
     Open(Peer),
     /// A connection is closed.
     Close(Peer, Reason),
+    /// A handshake failed, or what a client encrypted can't be read.
+    Unencrypted {
+        /// Descriptor of the connection.
+        socket: i32,
+        /// What is wrong.
+        reason: &'e dyn Display,
+    },
 }
 
 /// What a read found.
@@ -108,7 +115,7 @@ impl Event<'_> {
             Event::Store { .. } => Streams::MUTATIONS,
             Event::Delete { .. } => Streams::DELETIONS,
             Event::Evict(..) => Streams::EVICTIONS,
-            Event::Open(_) | Event::Close(..) => Streams::CONNEVENTS,
+            Event::Open(_) | Event::Close(..) | Event::Unencrypted { .. } => Streams::CONNEVENTS,
         }
     }
 
@@ -140,6 +147,9 @@ impl Event<'_> {
             }
             Event::Open(peer) => push_connection("conn_new", peer, None, out),
             Event::Close(peer, reason) => push_connection("conn_close", peer, Some(*reason), out),
+            Event::Unencrypted { socket, reason } => {
+                end(out, format_args!("type=conntlserr fd={socket} msg={reason}"));
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! and in time: the oldest handshake is closed when there are too many, and any that takes too long.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -12,13 +13,15 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringcache_engine::Seconds;
+use ringcache_engine::Now;
 
 use super::ServeError;
 use crate::config::Terms;
 use crate::limits::{HANDSHAKE_SECONDS_MAX, HANDSHAKES_MAX, RECEIVE_BUFFER_BYTES};
 use crate::mesh::Doors;
 use crate::node::Node;
+use crate::observe::Streams;
+use crate::observe::events::Event;
 use crate::sys::{self, End, Poller};
 use crate::tls::Channel;
 use crate::tls::handshake::{Failure, Handshake};
@@ -147,7 +150,7 @@ impl Handshakes {
                 self.go_on(name, node, doors);
             }
         }
-        self.close_slow(node, doors);
+        self.close_slow(Instant::now(), node, doors);
         node.tls.handshakes.store(self.visitors.len() as u64, Ordering::Relaxed);
     }
 
@@ -173,9 +176,7 @@ impl Handshakes {
         if let Err(error) = self.poller.watch(arrival.socket.as_fd(), self.last_name) {
             return tell(node, &arrival, error);
         }
-        let deadline = Instant::now() + Duration::from_secs(HANDSHAKE_SECONDS_MAX);
-        let visitor = Visitor { arrival, handshake, unsent: Vec::new(), deadline };
-        self.visitors.insert(self.last_name, visitor);
+        self.visitors.insert(self.last_name, Visitor::new(arrival, handshake, Instant::now()));
         // The first bytes may have come with the socket.
         self.go_on(self.last_name, node, doors);
     }
@@ -213,8 +214,7 @@ impl Handshakes {
         }
     }
 
-    fn close_slow(&mut self, node: &Node, doors: &Doors) {
-        let now = Instant::now();
+    fn close_slow(&mut self, now: Instant, node: &Node, doors: &Doors) {
         while self.visitors.first_key_value().is_some_and(|(_, oldest)| oldest.deadline <= now) {
             self.close_oldest("it took too long", node, doors);
         }
@@ -231,6 +231,11 @@ impl Handshakes {
 }
 
 impl Visitor {
+    fn new(arrival: Arrival, handshake: Handshake, now: Instant) -> Self {
+        let deadline = now + Duration::from_secs(HANDSHAKE_SECONDS_MAX);
+        Self { arrival, handshake, unsent: Vec::new(), deadline }
+    }
+
     /// Receives and sends until one of both would have to wait.
     fn go_on(&mut self, buffer: &mut [u8]) -> Visit {
         loop {
@@ -272,14 +277,84 @@ impl Visitor {
     }
 }
 
-/// Counts a failed handshake, whose socket closes with its arrival. The log gets the reason, at most once a second; the
-/// client no more than the alert that rustls has sent.
-fn tell(node: &Node, arrival: &Arrival, reason: impl std::fmt::Display) {
+/// Counts a failed handshake, whose socket closes with its arrival. Watchers get the reason, and the log, at most once a
+/// second; the client no more than the alert that rustls has sent.
+fn tell(node: &Node, arrival: &Arrival, reason: impl Display) {
     node.tls.handshake_errors.fetch_add(1, Ordering::Relaxed);
     node.roster.unassign(arrival.worker);
-    if let Some(unlogged) = node.tls.failed.admit(Seconds((sys::unix_millis() / 1000) as u32)) {
+    let now = Now::from_unix_millis(node.clock.unix_millis());
+    if node.observers.wants(Streams::CONNEVENTS) {
+        let socket = arrival.socket.as_raw_fd();
+        node.observers.note(arrival.worker, &Event::Unencrypted { socket, reason: &reason });
+        // The worker that it would have had may be asleep.
+        node.observers.flush(arrival.worker, now);
+    }
+    if let Some(unlogged) = node.tls.failed.admit(now.seconds) {
         let client = sys::socket_address(arrival.socket.as_raw_fd(), End::Peer);
         let client = client.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
         tracing::warn!(client, unlogged, "TLS handshake failed: {reason}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    use ringcache_engine::{Engine, Seconds};
+    use rustls::version;
+
+    use super::{Arrival, Handshakes, Visitor};
+    use crate::config::{Config, Terms};
+    use crate::limits::HANDSHAKE_SECONDS_MAX;
+    use crate::mesh;
+    use crate::node::Node;
+    use crate::server::engine_options;
+    use crate::tls::handshake::Handshake;
+    use crate::tls::tests::configs;
+
+    /// Goal: whoever does not come to the end of a handshake is closed after the limit, and nobody before. Method: a
+    /// clock that is given.
+    #[test]
+    fn a_handshake_takes_no_longer_than_its_limit() {
+        let config = Config { workers: 1, ..Config::default() };
+        let (engine, _shards) = Engine::open(&engine_options(&config), 1).unwrap();
+        let node = Node::new(config, engine, Seconds(1));
+        let (_ends, doors) = mesh::mesh(1).unwrap();
+        let (mut handshakes, _entrance, _exits) = Handshakes::new(1).unwrap();
+        let (begun, limit) = (Instant::now(), Duration::from_secs(HANDSHAKE_SECONDS_MAX));
+        let seconds = Duration::from_secs;
+        let mut visit = |name: u64, since: Instant, says: &[u8]| {
+            let (socket, mut client) = UnixStream::pair().unwrap();
+            socket.set_nonblocking(true).unwrap();
+            client.set_nonblocking(true).unwrap();
+            client.write_all(says).unwrap();
+            let arrival =
+                Arrival { socket: socket.into(), terms: Terms::default(), worker: node.roster.assign() };
+            let handshake = Handshake::new(configs(&version::TLS13).1).unwrap();
+            handshakes.visitors.insert(name, Visitor::new(arrival, handshake, since));
+            client
+        };
+        let mut silent = visit(1, begun, b"");
+        let mut halting = visit(2, begun + seconds(1), b"\x16\x03\x01");
+        let mut later = visit(3, begun + seconds(2), b"");
+        let is_open = |client: &mut UnixStream| match client.read(&mut [0; 100]) {
+            Ok(0) => false,
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+            Ok(_) => panic!("nothing is said to a client that has not begun well"),
+        };
+        for (passed, open) in [
+            (limit - Duration::from_millis(1), [true, true, true]),
+            (limit, [false, true, true]),
+            (limit + Duration::from_millis(999), [false, true, true]),
+            (limit + seconds(1), [false, false, true]),
+        ] {
+            handshakes.close_slow(begun + passed, &node, &doors);
+            let now = [&mut silent, &mut halting, &mut later].map(is_open);
+            assert_eq!(now, open, "after {passed:?}");
+        }
+        assert_eq!(node.tls.handshake_errors.load(std::sync::atomic::Ordering::Relaxed), 2);
+        assert_eq!(node.roster.count(), 1);
     }
 }

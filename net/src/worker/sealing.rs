@@ -6,11 +6,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-use super::Worker;
 use super::connections::{Connection, Phase};
+use super::{Local, Worker};
 use crate::driver::{Chunk, Outgoing};
 use crate::mesh::Ticket;
-use crate::observe::events::Reason;
+use crate::observe::Streams;
+use crate::observe::events::{Event, Reason};
 use crate::server::handshakes::Newcomer;
 use crate::session::Progress;
 use crate::sys;
@@ -108,7 +109,12 @@ impl Worker {
     }
 
     fn complain(&self, ticket: Ticket, broken: &Broken) {
-        let tls = &self.local.node.tls;
+        let Local { node, number, .. } = &self.local;
+        let tls = &node.tls;
+        if node.observers.wants(Streams::CONNEVENTS) {
+            let socket = node.roster.socket(*number, ticket);
+            node.observers.note(*number, &Event::Unencrypted { socket, reason: broken });
+        }
         tls.proto_errors.fetch_add(1, Ordering::Relaxed);
         if let Some(unlogged) = tls.broken.admit(self.local.now.seconds) {
             tracing::warn!(connection = ticket.connection, unlogged, "TLS connection broke: {broken}");
