@@ -89,8 +89,10 @@ pub enum OpenError {
 /// The parts of a shard that every worker sees.
 pub(crate) struct ShardShared {
     pub(crate) index: IndexShared,
-    /// Version up to which everything is flushed.
+    /// Version up to which everything is flushed: the same in all shards, a copy in each for its readers.
     pub(crate) flushed: CachePadded<AtomicU64>,
+    /// The latest version that the owner has given or seen, for a flush on another shard.
+    pub(crate) latest: CachePadded<AtomicU64>,
     pub(crate) counters: ShardCounters,
 }
 
@@ -104,6 +106,8 @@ pub(crate) struct Shared {
     /// By slab number: the id in its owner's book.
     pub(crate) ids: Words,
     pub(crate) shards: Box<[ShardShared]>,
+    /// The second at which everything before it will be flushed; 0: none is set.
+    pub(crate) flush_at: AtomicU32,
     pub(crate) slab_bytes: u64,
     /// Records above this many bytes get a run of their own.
     pub(crate) run_bytes_min: u64,
@@ -250,6 +254,7 @@ pub(crate) fn build(
         Ok(ShardShared {
             index,
             flushed: CachePadded::new(AtomicU64::new(0)),
+            latest: CachePadded::new(AtomicU64::new(0)),
             counters: ShardCounters::default(),
         })
     };
@@ -263,6 +268,7 @@ pub(crate) fn build(
         pins: words()?,
         ids: words()?,
         shards,
+        flush_at: AtomicU32::new(0),
         slab_bytes,
         run_bytes_min: (slab_bytes * PAGE_BYTES).isqrt(),
         spare_bytes,

@@ -59,7 +59,9 @@ impl Shard {
         if draft.version.unix_millis() > latest {
             return Err(RecordError::Ahead { unix_millis: draft.version.unix_millis() });
         }
-        Ok((owner.install(shared, &draft, mark, now)?, total))
+        let installed = owner.install(shared, &draft, mark, now)?;
+        owner.publish_latest(shared);
+        Ok((installed, total))
     }
 }
 

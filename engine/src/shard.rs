@@ -76,8 +76,6 @@ pub(crate) struct Owner {
     pub(crate) index: Index,
     pub(crate) slabs: Slabs,
     pub(crate) clock: VersionClock,
-    /// A flush_all with a delay.
-    flush_at: Option<Seconds>,
     /// The slab that is being swept, cleaned or evicted.
     job: Option<Job>,
     /// What records pay to stay.
@@ -117,7 +115,6 @@ impl Shard {
             index: Index::new(&shared.shards[usize::from(id.0)].index),
             slabs: Slabs::new(shared.slab_bytes),
             clock: VersionClock::new(shared.options.node),
-            flush_at: None,
             job: None,
             prices: Prices::default(),
             sweep_at: 0,
@@ -161,6 +158,7 @@ impl Shard {
             Op::Flush { at } => owner.flush(shared, *at, now),
         };
         owner.publish_items(shared);
+        owner.publish_latest(shared);
         outcome
     }
 
@@ -242,10 +240,15 @@ impl Owner {
         }
     }
 
-    /// Everything up to now is gone, or will be at a second to come.
+    /// Everything in the node up to now is gone, or will be at a second to come. What any shard has answered before
+    /// this call is over has a version that its owner has published, so it is flushed; what is written after it, on
+    /// whichever shard, is not (see [`Owner::keep_up`]).
     fn flush(&mut self, shared: &Shared, at: Option<Seconds>, now: Now) -> Outcome {
-        self.flush_at = at;
+        shared.flush_at.store(at.map_or(0, |at| at.0.max(1)), Ordering::Release);
         if at.is_none() {
+            for part in &shared.shards {
+                self.clock.observe(Version(part.latest.load(Ordering::Acquire)));
+            }
             let version = self.clock.next(now.unix_millis);
             self.raise_flushed(shared, version);
         }
@@ -253,10 +256,16 @@ impl Owner {
         Outcome::bare(Status::Flushed)
     }
 
+    /// One of the shards takes note of the second that has come; it holds for all.
+    #[inline]
     fn flush_if_due(&mut self, shared: &Shared, now: Now) {
-        if self.flush_at.is_some_and(|at| at <= now.seconds) {
-            let at = self.flush_at.take().expect("checked above");
-            self.raise_flushed(shared, Version::before_second(at.0));
+        let at = shared.flush_at.load(Ordering::Relaxed);
+        if at == 0 || at > now.seconds.0 {
+            return;
+        }
+        let taken = shared.flush_at.compare_exchange(at, 0, Ordering::AcqRel, Ordering::Relaxed);
+        if taken.is_ok() {
+            self.raise_flushed(shared, Version::before_second(at));
         }
     }
 
@@ -281,6 +290,12 @@ impl Owner {
         }
         self.sweep_at = 0;
         true
+    }
+
+    /// Before anybody is told of a write: see [`Owner::flush`].
+    #[inline]
+    pub(crate) fn publish_latest(&self, shared: &Shared) {
+        self.part(shared).latest.store(self.clock.latest().0, Ordering::Release);
     }
 
     #[inline]

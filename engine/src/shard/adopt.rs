@@ -3,6 +3,8 @@
 //! Nothing is believed: a slab has to be bit for bit what it was, each record has to be whole, and the index is built
 //! anew from the keys that are there.
 
+use std::sync::atomic::Ordering;
+
 use crate::copy::Marks;
 use crate::engine::Shared;
 use crate::hash::KeyHash;
@@ -33,7 +35,7 @@ impl Shard {
         let (owner, shared) = (&mut self.owner, &*self.shared);
         owner.clock.observe(book.position.max(book.flushed));
         owner.raise_flushed(shared, book.flushed);
-        owner.flush_at = book.flush_at;
+        shared.flush_at.store(book.flush_at.map_or(0, |at| at.0), Ordering::Relaxed);
         owner.prices = book.prices.clone();
         owner.begin_after(book.position);
         owner.part(shared).index.populate();
@@ -55,7 +57,8 @@ impl Shard {
         // What a former shard shows is alive there; a later flush of another one must not hide it.
         let flushed = books.iter().map(|book| book.flushed).min();
         owner.raise_flushed(shared, flushed.unwrap_or(Version::ZERO));
-        owner.flush_at = books.iter().filter_map(|book| book.flush_at).min();
+        let flush_at = books.iter().filter_map(|book| book.flush_at).min();
+        shared.flush_at.store(flush_at.map_or(0, |at| at.0), Ordering::Relaxed);
         owner.begin_after(owner.clock.latest());
         owner.flush_if_due(shared, now);
     }

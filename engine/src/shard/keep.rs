@@ -1,5 +1,7 @@
 //! Keeping the books: what the next node must know of a shard, once nobody writes or reads any more.
 
+use std::sync::atomic::Ordering;
+
 use crate::engine::Shared;
 use crate::memory::Still;
 use crate::reader::{Life, life};
@@ -7,7 +9,7 @@ use crate::record::{Location, RecordView};
 use crate::shard::reclaim::BATCH;
 use crate::shard::{Owner, Shard};
 use crate::slab::{Slab, SlabId, State};
-use crate::time::Now;
+use crate::time::{Now, Seconds};
 use crate::warm::{Form, ShardBook, SlabBook};
 
 impl Shard {
@@ -20,7 +22,7 @@ impl Shard {
         ShardBook {
             position: owner.clock.latest(),
             flushed: owner.flushed(shared),
-            flush_at: owner.flush_at,
+            flush_at: Some(Seconds(shared.flush_at.load(Ordering::Relaxed))).filter(|at| at.0 != 0),
             prices: owner.prices.clone(),
             slabs,
         }

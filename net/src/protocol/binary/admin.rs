@@ -2,11 +2,11 @@
 
 use ringcache_engine::Seconds;
 
-use super::Request;
 use super::header::{Response, Status, push_error, push_value};
+use super::{Request, refuse_write};
 use crate::config::MEMCACHED_VERSION;
 use crate::protocol::exptime::expiry_unsigned;
-use crate::protocol::text::admin::{flush_shards, may_flush};
+use crate::protocol::text::admin::{flush_node, may_flush};
 use crate::session::{Exchange, Flow};
 
 /// The delay of a flush.
@@ -21,11 +21,15 @@ pub fn flush(x: &mut Exchange<'_, '_, '_>, request: &Request<'_>) -> Flow {
     if !may_flush(x) {
         return Flow::Wait;
     }
+    if let Some(refusal) = x.reach.guard.refusal {
+        refuse_write(refusal, &request.asked.to_bytes(), x.sink());
+        return Flow::Taken(request.bytes());
+    }
     x.reach.counters.cmd_flush.add(1);
     let exptime = request.extras.try_into().map_or(0, u32::from_be_bytes);
     let at =
         (exptime > 0).then(|| Seconds(expiry_unsigned(exptime, x.reach.now, x.reach.node.started).to_bits()));
-    flush_shards(x, at);
+    flush_node(x, at);
     succeed(x, request)
 }
 

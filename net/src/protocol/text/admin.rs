@@ -2,15 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
-use ringcache_engine::{KeyHash, Op, Seconds, ShardId, Write};
+use ringcache_engine::{KeyHash, Op, Seconds, Write};
 
 use crate::limits::{MEMORY_LIMIT_MIB_MAX, MEMORY_LIMIT_MIB_MIN, VERBOSITY_MAX};
 use crate::log;
 use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens, is_noreply};
 use crate::protocol::number::{parse_i32, parse_i64, parse_u32};
-use crate::protocol::{BAD_FORMAT, UNKNOWN};
-use crate::session::answers::{Form, Keys, Verb};
+use crate::protocol::{BAD_FORMAT, UNKNOWN, refused};
+use crate::session::answers::{Form, Verb};
 use crate::session::{Delivery, Exchange, Flow};
 use crate::stats;
 
@@ -27,7 +27,7 @@ const MEMLIMIT_TOO_SMALL: &[u8] = b"MEMLIMIT_TOO_SMALL cannot set maxbytes to le
 const MEMLIMIT_NOT_BYTES: &[u8] = b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n";
 const MEMLIMIT_REFUSED: &[u8] = b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n";
 
-/// `flush_all [delay] [noreply]`: every shard forgets what it stored up to now, or up to a later second.
+/// `flush_all [delay] [noreply]`: the node forgets what it stored up to now, or up to a later second.
 pub fn flush_all(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     let silent = is_noreply(command.args);
     let words = Tokens::of(command.args).count() - usize::from(silent);
@@ -45,24 +45,26 @@ pub fn flush_all(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
     let Some(exptime) = exptime else {
         return x.answer_unless(silent, BAD_EXPTIME, command.line_bytes);
     };
+    if let Some(refusal) = x.reach.guard.refusal {
+        return x.answer_unless(silent, refused::line(refusal), command.line_bytes);
+    }
     let at = (exptime > 0).then(|| Seconds(expiry(exptime, x.reach.now, x.reach.node.started).to_bits()));
-    flush_shards(x, at);
+    flush_node(x, at);
     x.answer_unless(silent, OK, command.line_bytes)
 }
 
-/// Whether [`flush_shards`] may be called.
+/// Whether [`flush_node`] may be called: every write of this session before it has been answered, so that it is flushed
+/// wherever it was made.
 pub fn may_flush(x: &Exchange<'_, '_, '_>) -> bool {
-    (0..x.reach.reader.shards()).all(|shard| x.answers.may_write(ShardId(shard), Keys::All))
+    x.answers.is_empty()
 }
 
-/// Sends the flush to every shard. An answer behind these writes leaves when all of them are done.
-pub fn flush_shards(x: &mut Exchange<'_, '_, '_>, at: Option<Seconds>) {
+/// Flushes all shards of the node. An answer behind this write leaves when it is done.
+pub fn flush_node(x: &mut Exchange<'_, '_, '_>, at: Option<Seconds>) {
     let write = Write { hash: KeyHash(0), key: &[], op: Op::Flush { at } };
     let form = Form { verb: Verb::Unasked, silent: true };
-    for shard in 0..x.reach.reader.shards() {
-        let delivery = x.send_to(ShardId(shard), &write, form, &[]);
-        debug_assert!(!matches!(delivery, Delivery::Wait), "every shard was asked before");
-    }
+    let delivery = x.send_to(x.reach.shard.id(), &write, form, &[]);
+    debug_assert!(!matches!(delivery, Delivery::Wait), "nothing of this session is under way");
 }
 
 /// `verbosity <level> [noreply]`.
