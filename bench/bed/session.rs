@@ -72,6 +72,7 @@ impl LoneSession {
             shard: &mut self.shard,
             reader: &self.reader,
             outbox: &mut NoOtherWorkers,
+            guard: ringcache_net::replication::held::Guard::default(),
             inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[0],

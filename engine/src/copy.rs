@@ -10,6 +10,7 @@
 
 use crate::engine::Shared;
 use crate::export::SlotCursor;
+use crate::hash::{KeyHash, ShardId};
 use crate::limits::SWEEP_KEYS;
 use crate::record::{Location, RecordView};
 use crate::shard::{Owner, Shard};
@@ -26,6 +27,25 @@ impl CopyMark {
     /// The one for the next attempt. After 255 the first one comes again.
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).unwrap_or(1))
+    }
+}
+
+/// The keys of one shard of the node that sends, whose shards may be others than those of the node that receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Shards of the node that sends.
+    pub shards: u16,
+    /// The one of them.
+    pub shard: ShardId,
+}
+
+impl Part {
+    /// Every key.
+    pub const WHOLE: Part = Part { shards: 1, shard: ShardId(0) };
+
+    /// Whether a key is one of them.
+    pub fn has(self, hash: KeyHash) -> bool {
+        hash.shard(self.shards) == self.shard
     }
 }
 
@@ -90,12 +110,12 @@ impl Shard {
         }
     }
 
-    /// Takes out what has not got the mark: some hundred keys, or what some thousand buckets hold. True when no such
-    /// record is left; what is written after the sweep began may stay or go.
-    pub fn sweep_unmarked(&mut self, cursor: &mut SweepCursor, mark: CopyMark) -> bool {
+    /// Takes out what belongs to `part` and has not got the mark: some hundred keys, or what some thousand buckets hold.
+    /// True when no such record is left; what is written after the sweep began may stay or go.
+    pub fn sweep_unmarked(&mut self, cursor: &mut SweepCursor, mark: CopyMark, part: Part) -> bool {
         let mut unmarked = Vec::new();
         cursor.0.walk(self, |view| {
-            if view.mark() != mark.0 {
+            if view.mark() != mark.0 && part.has(view.hash()) {
                 unmarked.push(view.location());
             }
             unmarked.len() < SWEEP_KEYS
@@ -103,8 +123,8 @@ impl Shard {
         let (owner, shared) = (&mut self.owner, &*self.shared);
         unmarked.into_iter().for_each(|location| owner.take_out_at(shared, location));
         owner.publish_items(shared);
-        if cursor.0.is_done() {
-            owner.marks = crate::copy::Marks::only(mark);
+        if cursor.0.is_done() && part == Part::WHOLE {
+            owner.marks = Marks::only(mark);
         }
         cursor.0.is_done()
     }

@@ -38,8 +38,8 @@ use crate::version::Version;
 use draft::checksum;
 pub(crate) use draft::{Draft, Shape};
 pub use head::RecordHead;
-pub use received::RecordError;
 pub(crate) use received::{Received, parse, parse_verified};
+pub use received::{RecordError, record_bytes};
 pub(crate) use touched::Touched;
 
 /// Bytes before the optional fields.

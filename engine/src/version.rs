@@ -17,7 +17,7 @@ const COUNTER_BITS: u32 = 16;
 const NODE_BITS: u32 = 6;
 
 /// Order of writes to one key. Zero is no version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
 impl Version {

@@ -57,7 +57,7 @@ pub enum Op<'a> {
         /// CAS to give instead of the version (`E`).
         explicit_cas: Option<u64>,
     },
-    /// flush_all: everything that this shard stored up to now is gone, now or at a later second.
+    /// flush_all: everything that the node stored up to now is gone, now or at a later second. For any one shard.
     Flush {
         /// `None`: at once. `Some`: when the coarse clock reaches it; replaces a pending one.
         at: Option<crate::time::Seconds>,
@@ -175,6 +175,28 @@ pub enum Status {
     NonNumeric,
     /// The flush was taken.
     Flushed,
+    /// No shard says this: the node has refused the write, or can't promise what it should.
+    Refused(WriteRefusal),
+}
+
+impl Status {
+    /// Something is different after the write.
+    pub fn is_change(self) -> bool {
+        matches!(self, Status::Stored | Status::Created | Status::Deleted | Status::Touched | Status::Flushed)
+    }
+}
+
+/// Why a node answers a write in its shards' place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteRefusal {
+    /// It follows another node, which accepts writes. Nothing was done.
+    Replica,
+    /// Fewer replicas are there than a write needs. Nothing was done.
+    TooFewReplicas,
+    /// Too few replicas are near enough. Nothing was done.
+    ReplicasLag,
+    /// It is done here, but too few replicas have said in time that they have it.
+    InDoubt,
 }
 
 /// The answer to a write.

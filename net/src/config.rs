@@ -8,6 +8,7 @@ mod flags;
 mod listen;
 mod operator;
 mod options;
+mod replication;
 mod tls;
 mod tuning;
 
@@ -21,6 +22,7 @@ use crate::limits::{
     ITEM_BYTES_MIN, MEMORY_BYTES_MAX, SPIN_US_DEFAULT, SPIN_US_MAX, UDP_BYTES_PER_SECOND_DEFAULT,
     WATCHER_LOG_BYTES, WORKER_LOG_BYTES, WORKER_MEMORY_BYTES_MIN, WORKERS_ADVISED_MAX,
 };
+use crate::replication::node::ReplicationOptions;
 use flags::Flags;
 pub use listen::{Listen, Terms};
 pub use operator::AdminSocket;
@@ -117,6 +119,8 @@ pub struct Config {
     pub restore: Vec<PathBuf>,
     /// `--salvage`: what is damaged in them is passed over.
     pub salvage: bool,
+    /// `--replication-port`, `--replica-of` and what belongs to them.
+    pub replication: ReplicationOptions,
     /// `-L`.
     pub huge_pages: bool,
     /// `-k`.
@@ -196,6 +200,7 @@ impl Default for Config {
             log_changes: false,
             restore: Vec::new(),
             salvage: false,
+            replication: ReplicationOptions::default(),
             huge_pages: false,
             lock_memory: false,
             core_dumps: false,
@@ -268,6 +273,7 @@ impl Config {
         config.read_memory(&flags)?;
         config.read_accepted(&flags)?;
         config.read_operator(&flags, env);
+        config.read_replication(&flags)?;
         for list in flags.texts("extended") {
             options::apply(list, &mut config)?;
         }

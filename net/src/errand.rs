@@ -19,6 +19,7 @@ use ringcache_engine::{Now, Reader, Shard};
 
 use crate::mesh::Doors;
 use crate::node::Node;
+use crate::replication::node::Joined;
 use crate::sys;
 
 /// What an errand finds at its worker, for the length of one call.
@@ -42,6 +43,15 @@ type Step = Box<dyn FnOnce(&mut Desk<'_>) + Send>;
 pub enum Errand {
     /// A bounded step.
     Run(Step),
+    /// Serve a link to another node.
+    Link(Box<Joined>),
+    /// Close links to other nodes.
+    CloseLinks {
+        /// Those of replicas.
+        feeds: bool,
+        /// Those to sources.
+        follows: bool,
+    },
 }
 
 /// The worker has ended, because the node stops; the errand was not done, or its result is lost.

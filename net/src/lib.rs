@@ -21,6 +21,7 @@ pub mod observe;
 pub mod output;
 pub mod protocol;
 pub mod reach;
+pub mod replication;
 pub mod server;
 pub mod session;
 pub mod stats;

@@ -1,5 +1,7 @@
 //! Every maximum of the network side, with the relations between them checked at compile time.
 
+use std::time::Duration;
+
 pub use ringcache_engine::limits::ITEM_FLAGS_BYTES;
 use ringcache_engine::limits::{ITEM_BYTES_MAX, ITEM_FIXED_BYTES, KEY_BYTES_MAX};
 
@@ -238,3 +240,41 @@ const _: () = assert!(SPARE_INPUT_BYTES_MAX >= SPARE_INPUTS_MAX * KEPT_INPUT_STE
 const _: () = assert!(LOOKUP_BATCH.is_power_of_two(), "a lookup's place is found without a division");
 const _: () = assert!(LOOKUP_BATCH >= 3 * LOOKUP_DISTANCE, "three announcements fit the way of a lookup");
 const _: () = assert!(MESH_QUEUE_MESSAGES.is_power_of_two(), "queue positions are masked");
+/// Largest payload of a frame on a link, except of one that carries a large record.
+pub const LINK_PAYLOAD_BYTES_MAX: u32 = 1 << 20;
+/// What a large record's frame may have beside a value of the largest size.
+pub const LINK_LARGE_SLACK_BYTES: u32 = 1024;
+/// Bytes of records in one frame, about.
+pub const LINK_BATCH_BYTES: usize = 128 * 1024;
+/// What a link sends in one turn, about: clients' requests wait meanwhile.
+pub const LINK_TURN_BYTES: usize = 256 * 1024;
+/// Damaged batches in a row after which a link is given up.
+pub const LINK_NACKS_MAX: u32 = 16;
+/// How often an idle link tells where the log stands.
+pub const LINK_POSITION_PAUSE: Duration = Duration::from_secs(1);
+/// Largest `--replication-window`, in MiB.
+pub const LINK_WINDOW_MIB_MAX: usize = 1024;
+/// Bytes that may have come on a link beyond its window before it is given up.
+pub const LINK_RECEIVED_SLACK_BYTES: usize = 4 << 20;
+/// Replicas of a node.
+pub const REPLICAS_MAX: usize = 64;
+/// Largest `--node-number`: a version has six bits for it.
+pub const NODE_NUMBER_MAX: u8 = 63;
+/// The first pause before a link is dialled again; it doubles.
+pub const LINK_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest such pause.
+pub const LINK_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a promotion waits for the links to close.
+pub const LINK_PROMOTE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection to another node may take.
+pub const LINK_DIAL_TIME: Duration = Duration::from_secs(3);
+/// And a greeting.
+pub const LINK_GREETING_TIME: Duration = Duration::from_secs(5);
+/// Nodes that are greeted at once.
+pub const LINK_GREETINGS_MAX: usize = 64;
+/// Longest secret of `--replication-secret`.
+pub const LINK_SECRET_BYTES_MAX: usize = 4096;
+/// How long the log is kept for a replica that is away, and a copy that was broken off, at least.
+pub const LINK_PARK_TIME: Duration = Duration::from_secs(60);
+/// Copies that were broken off and may be gone on with.
+pub const LINK_PARKED_MAX: usize = 4;

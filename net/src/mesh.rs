@@ -44,6 +44,7 @@ use ringcache_engine::{ShardId, Write};
 use crate::config::Terms;
 use crate::dump::Step;
 use crate::limits::{MESH_QUEUE_MESSAGES, MESH_SPARE_BATCHES_MAX};
+use crate::replication::order::Order;
 use crate::sys;
 use batch::WriteBatch;
 use bell::Bell;
@@ -60,11 +61,24 @@ pub struct Ticket {
 
 /// Places of datagrams are told from those of connections by this bit.
 const DATAGRAM_BIT: u32 = 1 << 27;
+/// And those of links by this one.
+const LINK_BIT: u32 = 1 << 26;
 
 impl Ticket {
     /// For a datagram in that place of its worker.
     pub fn of_datagram(place: u32, generation: u32) -> Self {
         Self { connection: DATAGRAM_BIT | place, generation }
+    }
+
+    /// For a link to another node in that place of its worker.
+    pub fn of_link(place: u32, generation: u32) -> Self {
+        Self { connection: LINK_BIT | place, generation }
+    }
+
+    /// The place of a link; `None` for a connection.
+    #[inline]
+    pub fn link_place(self) -> Option<u32> {
+        (self.connection & LINK_BIT != 0).then_some(self.connection & !LINK_BIT)
     }
 
     /// The place of a datagram; `None` for a connection.
@@ -84,6 +98,10 @@ pub enum Message {
     Dump(Ticket, Box<Step>),
     /// The same step, done; the receiver's session had asked for it.
     Dumped(Ticket, Box<Step>),
+    /// What a link of the sender asks of the receiver's shard.
+    Order(Box<Order>),
+    /// The same, done; the receiver's link had asked for it.
+    Ordered(Box<Order>),
     /// A connection that the receiver shall serve, and what its listener says of it.
     Connection(OwnedFd, Terms),
 }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Tuning};
 use crate::dump::Crawls;
 use crate::observe::Observers;
+use crate::replication;
 use crate::server::reload::Reload;
 use crate::server::roster::Roster;
 use crate::server::tls::Tls;
@@ -56,6 +57,8 @@ pub struct Node {
     pub replication: OnceLock<Arc<dyn Replication>>,
     /// Backups of this node.
     pub backups: Backups,
+    /// Links to other nodes, where there may be some.
+    pub replicating: Option<Arc<replication::node::Replication>>,
     /// What SIGHUP reads again.
     pub reload: Reload,
     /// `verbosity`, 0 to 2 by command.
@@ -84,6 +87,7 @@ impl Node {
             allowances: Allowances::new(config.udp_bytes_per_second),
             replication: OnceLock::new(),
             backups: Backups::new(config.workers),
+            replicating: None,
             reload: Reload::default(),
             baseline: Mutex::default(),
             config,

@@ -1,11 +1,12 @@
 //! What a session may reach during a turn.
 
-use ringcache_engine::{Now, Outcome, Reader, Shard, ShardId, Write};
+use ringcache_engine::{Now, Outcome, Reader, Shard, ShardId, Status, Write};
 
 use crate::dump::Step;
 use crate::mesh::{Message, Outbox, Ticket};
 use crate::node::Node;
 use crate::observe::{Observer, Streams};
+use crate::replication::held::{Guard, Waiting};
 use crate::session::inputs::SpareInputs;
 use crate::stats::Counters;
 
@@ -19,6 +20,8 @@ pub struct Reach<'a> {
     pub outbox: &'a mut dyn SendAway,
     /// Large buffers for input that is kept.
     pub inputs: &'a mut SpareInputs,
+    /// What replication has to say about writes to the own shard.
+    pub guard: Guard<'a>,
     /// What all workers share.
     pub node: &'a Node,
     /// This worker's counters.
@@ -54,7 +57,7 @@ impl SendAway for Outbox {
 pub enum Sent {
     /// It was this worker's shard: done.
     Done(Outcome),
-    /// Another worker has it; `Session::handle_outcome` gets the answer. Writes to one shard are answered in the
+    /// Another worker has it, or replicas must have it first; `Session::handle_outcome` gets the answer. Writes to one shard are answered in the
     /// order in which they were sent.
     Away(ShardId),
 }
@@ -75,9 +78,28 @@ impl<'a> Reach<'a> {
     #[inline]
     pub fn write_to(&mut self, owner: ShardId, write: &Write<'_>, is_noted: bool) -> Sent {
         if owner == self.shard.id() {
-            return Sent::Done(self.shard.apply(write, self.now));
+            return match self.guard {
+                Guard { refusal: None, held: None, .. } => Sent::Done(self.shard.apply(write, self.now)),
+                _ => self.write_guarded(write),
+            };
         }
         self.outbox.send_away(owner, self.ticket, write, is_noted);
         Sent::Away(owner)
+    }
+
+    /// A write of a node that has replicas, or is one.
+    fn write_guarded(&mut self, write: &Write<'_>) -> Sent {
+        if let Some(refusal) = self.guard.refusal {
+            return Sent::Done(Outcome::bare(Status::Refused(refusal)));
+        }
+        let before = self.shard.latest();
+        let outcome = self.shard.apply(write, self.now);
+        match &mut self.guard.held {
+            Some(held) if self.shard.latest() != before => {
+                held.hold(self.shard.latest(), Waiting::Own(self.ticket, outcome), self.guard.at);
+                Sent::Away(self.shard.id())
+            }
+            _ => Sent::Done(outcome),
+        }
     }
 }

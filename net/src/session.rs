@@ -11,14 +11,14 @@
 //! of a key with an unfinished write of this session is made when its answer's turn has come, and until then holds
 //! back later writes of the key.
 
-use ringcache_engine::{Outcome, ShardId, StoreMode};
+use ringcache_engine::{Outcome, ShardId, Status, StoreMode};
 
 use crate::config::{Binding, Terms};
 use crate::dump::Step;
 use crate::limits::{KEPT_INPUT_STEP_BYTES, LINE_BYTES_MIN, LOOKUP_BATCH};
 use crate::output::Output;
 use crate::protocol::line::{self, Command, Tokens, is_noreply};
-use crate::protocol::{BAD_FORMAT, UNKNOWN, binary, meta, scan, text};
+use crate::protocol::{BAD_FORMAT, UNKNOWN, binary, meta, refused, scan, text};
 use crate::reach::Reach;
 use crate::tls::Greeting;
 
@@ -441,6 +441,9 @@ fn run_line<'i>(line: &'i [u8], input: &'i [u8], line_bytes: usize, x: &mut Exch
 /// Makes the answer of a write that went away.
 fn answer_later(due: &Due, command: &[u8], sight: Sight<'_>, output: &mut Output) {
     let (outcome, silent, counters) = (&due.outcome, due.form.silent, sight.counters);
+    if let Status::Refused(refusal) = outcome.status {
+        return refused::answer(refusal, due.form, command, output);
+    }
     match due.form.verb {
         Verb::Store | Verb::Join | Verb::CompareAndStore => {
             text::store::answer(outcome, due.form.verb, silent, counters, output);

@@ -8,6 +8,8 @@
 mod accepting;
 mod connections;
 mod datagrams;
+mod links;
+mod local;
 mod observing;
 mod running;
 mod sealing;
@@ -27,18 +29,19 @@ use crate::config::Encryption;
 use crate::driver::{Completion, Driver, Received, Refusal, Wait};
 use crate::errand::Tray;
 use crate::limits::{MESH_QUEUE_MESSAGES, TURN_BUDGET_LOW, WATCH_PAUSE_MILLIS};
-use crate::mesh::{Doors, Inbox, MeshEnd, Message, Outbox, Ticket};
+use crate::mesh::{Doors, Inbox, MeshEnd, Message, Ticket};
 use crate::node::Node;
 use crate::observe::events::Reason;
 use crate::protocol::glance;
-use crate::reach::Reach;
+use crate::replication::held::{Held, Quorum};
 use crate::server::Listener;
 use crate::server::handshakes::{Arrival, Entrance, Exit};
 use crate::session::inputs::SpareInputs;
-use crate::stats::Counters;
 use accepting::{Acceptor, Admitted};
 use connections::{Connections, Phase, SpareOutputs};
 use datagrams::Datagrams;
+use links::Links;
+use local::Local;
 use spin::Spin;
 
 /// How long answers in flight may take once the node stops.
@@ -83,6 +86,8 @@ pub struct Worker {
     connections: Connections,
     spare: SpareOutputs,
     acceptor: Option<Acceptor>,
+    /// Where the node replicates.
+    links: Option<Box<Links>>,
     /// With `-U`.
     datagrams: Option<Box<Datagrams>>,
     entrance: Option<Entrance>,
@@ -109,36 +114,6 @@ pub struct Worker {
     drained: bool,
 }
 
-/// What is lent to sessions.
-struct Local {
-    number: u16,
-    node: Arc<Node>,
-    shard: Shard,
-    reader: Reader,
-    outbox: Outbox,
-    inputs: SpareInputs,
-    now: Now,
-}
-
-impl Local {
-    fn reach(&mut self, ticket: Ticket) -> Reach<'_> {
-        Reach {
-            shard: &mut self.shard,
-            reader: &self.reader,
-            outbox: &mut self.outbox,
-            inputs: &mut self.inputs,
-            node: &self.node,
-            counters: &self.node.workers[usize::from(self.number)],
-            now: self.now,
-            ticket,
-        }
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.node.workers[usize::from(self.number)]
-    }
-}
-
 impl Worker {
     /// Makes the worker on its own thread, with its ring.
     pub fn new(seed: Seed) -> Result<Self, Refusal> {
@@ -151,6 +126,12 @@ impl Worker {
         seed.doors.open(number, driver.ring());
         let now = Now::from_unix_millis(seed.node.clock.unix_millis());
         let spin = Spin::new(Duration::from_micros(u64::from(seed.node.config.spin_us)));
+        let replication = seed.node.replicating.clone();
+        let held = replication.as_ref().and_then(|replication| {
+            let options = &replication.options;
+            (options.quorum != Quorum::None).then(|| Box::new(Held::new(options.sync_timeout)))
+        });
+        let links = replication.map(|replication| Box::new(Links::new(replication)));
         Ok(Self {
             acceptor: (!seed.listeners.is_empty()).then(|| Acceptor::new(seed.listeners)),
             entrance: seed.entrance,
@@ -164,7 +145,12 @@ impl Worker {
                 outbox: seed.mesh.outbox,
                 inputs: SpareInputs::default(),
                 now,
+                gate: None,
+                held,
+                at: Duration::ZERO,
+                began: Instant::now(),
             },
+            links,
             driver,
             datagrams,
             inbox: seed.mesh.inbox,
@@ -202,6 +188,9 @@ impl Worker {
     fn turn(&mut self) {
         self.local.now = Now::from_unix_millis(self.local.node.clock.unix_millis());
         self.local.counters().turns.add(1);
+        if self.links.is_some() {
+            self.local.at = self.local.began.elapsed();
+        }
         self.driver.take(&mut self.completions, &self.doors);
         self.handle_messages();
         self.handle_completions();
@@ -212,6 +201,9 @@ impl Worker {
         self.keep_house();
         let now = self.local.now.unix_millis;
         self.driver.set_alarm(|| Duration::from_millis(1000 - now % 1000 + CLOCK_STEP_MILLIS));
+        if self.links.is_some() {
+            self.poll_links();
+        }
         self.serve_observers();
         self.start_sends();
         self.drop_blocked_resumes();
@@ -292,10 +284,7 @@ impl Worker {
 
     fn handle_message(&mut self, worker: u16, message: Message) {
         match message {
-            Message::Writes(mut batch) => {
-                batch.apply(&mut self.local.shard, &self.local.reader, self.local.now);
-                self.local.outbox.send(worker, Message::Outcomes(batch));
-            }
+            Message::Writes(batch) => self.handle_writes(worker, batch),
             Message::Outcomes(batch) => {
                 self.note_executed(&batch);
                 for (ticket, outcome) in batch.outcomes() {
@@ -308,6 +297,8 @@ impl Worker {
                 self.local.outbox.send(worker, Message::Dumped(ticket, step));
             }
             Message::Dumped(ticket, step) => self.handle_step(ticket, step),
+            Message::Order(order) => self.handle_order(worker, order),
+            Message::Ordered(order) => self.handle_ordered(&order),
             Message::Connection(socket, terms) => self.open(socket, terms),
         }
     }
@@ -419,7 +410,8 @@ impl Worker {
             return Wait::No;
         }
         let has_unsent = self.datagrams.as_ref().is_some_and(|datagrams| datagrams.has_unsent());
-        if has_unsent || !self.errands.is_empty() {
+        let has_more = self.links.as_ref().is_some_and(|links| links.has_more());
+        if has_unsent || has_more || !self.errands.is_empty() {
             return Wait::No;
         }
         if self.local.outbox.is_blocked() {
@@ -430,6 +422,9 @@ impl Worker {
         }
         if self.stopping || self.acceptor.as_ref().is_some_and(Acceptor::rests) {
             return Wait::UpTo(Duration::from_millis(10));
+        }
+        if let Some(timeout) = self.local.held.as_ref().and_then(|held| held.next_timeout(self.local.at)) {
+            return Wait::UpTo(timeout.max(Duration::from_millis(1)));
         }
         if !self.watching.is_empty() {
             return Wait::UpTo(Duration::from_millis(WATCH_PAUSE_MILLIS));
@@ -448,6 +443,7 @@ impl Worker {
         if let Some(datagrams) = &self.datagrams {
             datagrams.stop(&mut self.driver);
         }
+        self.close_links(false, true);
         for ticket in self.connections.tickets(|connection| connection.phase == Phase::Open) {
             self.end_input(ticket);
         }

@@ -50,6 +50,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Received<'_>, RecordError> {
     if crc == word(20) { Ok(received) } else { Err(RecordError::Checksum) }
 }
 
+/// Bytes of the record at the front of `bytes`, whose checksum is not looked at: where the next one begins.
+pub fn record_bytes(bytes: &[u8]) -> Result<usize, RecordError> {
+    Ok(parse_verified(bytes)?.total)
+}
+
 /// As [`parse`], for bytes that a larger checksum has been verified for: the record's own is not looked at.
 pub(crate) fn parse_verified(bytes: &[u8]) -> Result<Received<'_>, RecordError> {
     if bytes.len() < HEADER_BYTES {

@@ -21,6 +21,12 @@ impl Shard {
         self.owner.given
     }
 
+    /// The highest version that this shard has given or seen.
+    #[inline]
+    pub fn latest(&self) -> Version {
+        self.owner.clock.latest()
+    }
+
     /// Up to which version all followers have read the log: the lowest [`LogCursor::followed`](crate::LogCursor::followed)
     /// of what they have acknowledged. `None` while nobody follows. Cost: a look at each slab that is held.
     pub fn set_followed(&mut self, followed: Option<Version>) {

@@ -177,7 +177,7 @@ impl<'a> Audience<'a> {
 fn execute(request: Request, office: &Office, audience: &mut Audience<'_>) -> Result<Value, Failure> {
     match request {
         Request::Status {} => Ok(status::report(&office.node)),
-        Request::Promote {} => replicating(office)?.promote(),
+        Request::Promote { force } => replicating(office)?.promote(force),
         Request::Demote { of } => replicating(office)?.demote(of.as_deref()),
         Request::Replicate { of } => replicating(office)?.replicate(&of),
         Request::Verify {} => replicating(office)?.verify(audience),

@@ -9,10 +9,10 @@ pub trait Replication: Send + Sync {
     /// Role, peers, lag in records, bytes and milliseconds, mode, history: an object, shown as it is.
     fn status(&self) -> Value;
 
-    /// A replica becomes a primary.
+    /// A replica becomes a primary, with `force` even where a full copy is not complete.
     ///
     /// Errors: it is one already; too much is missing.
-    fn promote(&self) -> Result<Value, Failure>;
+    fn promote(&self, force: bool) -> Result<Value, Failure>;
 
     /// A primary becomes a replica, of `of` where that is given.
     ///

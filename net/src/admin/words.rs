@@ -13,7 +13,11 @@ pub enum Request {
     /// How the node is.
     Status {},
     /// A replica becomes a primary.
-    Promote {},
+    Promote {
+        /// Even where a full copy is not complete.
+        #[serde(default)]
+        force: bool,
+    },
     /// A primary becomes a replica, of this address or of whoever is the primary.
     Demote {
         /// HOST:PORT of the new primary.
@@ -111,7 +115,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused() {
         for text in
-            ["", "{}", "[]", "status", r#"{"command":"format"}"#, r#"{"command":"promote","force":true}"#]
+            ["", "{}", "[]", "status", r#"{"command":"format"}"#, r#"{"command":"promote","now":true}"#]
         {
             assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
         }

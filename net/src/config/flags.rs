@@ -78,6 +78,7 @@ fn command() -> Command {
         .args(memory_flags())
         .args(protocol_flags())
         .args(operator_flags())
+        .args(replication_flags())
         .arg(repeated("extended", 'o', "list", "comma separated extended options, listed below"))
         .arg(Arg::new("rest").num_args(0..).hide(true))
 }
@@ -208,6 +209,37 @@ fn operator_flags() -> [Arg; 4] {
             .long("log-changes")
             .help("keep deletes, touches and flushes in the log, for incremental backups")
             .action(ArgAction::SetTrue),
+    ]
+}
+
+fn replication_flags() -> [Arg; 13] {
+    let file = |name, help| long_only(name, "file", help).value_parser(value_parser!(PathBuf));
+    [
+        long_only(
+            "replication-port",
+            "num",
+            "port that replicas connect to; -1 lets the kernel choose (default: none)",
+        ),
+        long_only("replica-of", "addr", "HOST:PORT of the replication port of the primary to follow"),
+        long_only("peer", "addr", "HOST:PORT of a node that accepts writes too; may be repeated")
+            .action(ArgAction::Append),
+        long_only(
+            "replication-mode",
+            "mode",
+            "when writes are answered: async, semi-sync[:K] (K replicas have it) or all (default: async)",
+        ),
+        long_only("sync-timeout-ms", "num", "after this long an answer is in doubt (default: 1000)"),
+        long_only("min-replicas", "num", "refuse writes while fewer replicas follow (default: 0)"),
+        long_only("max-lag-ms", "num", "a replica further behind does not count (default: any)"),
+        long_only("replication-timeout-ms", "num", "give a silent link up after this long (default: 5000)"),
+        long_only("replication-window", "MiB", "bytes under way on a link (default: 4)"),
+        Arg::new("replication-compress")
+            .long("replication-compress")
+            .help("compress what goes over links, where that makes it smaller")
+            .action(ArgAction::SetTrue),
+        file("replication-secret", "a secret that both ends of a link must know"),
+        file("node-file", "where the node's name is kept from one start to the next"),
+        long_only("node-number", "num", "what tells this node's versions from others', 0 to 63 (default: 0)"),
     ]
 }
 

@@ -31,6 +31,12 @@ impl Outgoing {
         self.sent = 0;
     }
 
+    /// Makes it ready for other bytes of about the same length.
+    pub fn reuse(&mut self) {
+        self.output.clear();
+        self.sent = 0;
+    }
+
     /// What is still to be sent, piece by piece: encoded bytes and pinned values in the order of the stream.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let mut skip = self.sent;

@@ -1,6 +1,6 @@
 //! Writes on their way to another worker's shard, and their outcomes on the way back, in one piece of memory.
 
-use ringcache_engine::{KeyHash, Now, Op, Outcome, Reader, Shard, Store, Write};
+use ringcache_engine::{KeyHash, Now, Op, Outcome, Reader, Shard, Status, Store, Write, WriteRefusal};
 
 use super::Ticket;
 use crate::limits::{LOOKUP_DISTANCE, MESH_BATCH_BYTES, MESH_BATCH_WRITES};
@@ -62,7 +62,12 @@ impl WriteBatch {
     }
 
     /// Executes every write, in order, and keeps the outcomes. The ways of those behind it are announced to the processor.
-    pub fn apply(&mut self, shard: &mut Shard, reader: &Reader, now: Now) {
+    /// With a refusal nothing is executed.
+    pub fn apply(&mut self, shard: &mut Shard, reader: &Reader, refusal: Option<WriteRefusal>, now: Now) {
+        if let Some(refusal) = refusal {
+            let outcome = Outcome::bare(Status::Refused(refusal));
+            return self.outcomes.resize(self.posted.len(), outcome);
+        }
         for soon in self.posted.iter().take(2 * LOOKUP_DISTANCE) {
             reader.approach(soon.hash);
         }
@@ -82,6 +87,12 @@ impl WriteBatch {
             let write = Write { hash: posted.hash, key: &self.bytes[posted.at..key_end], op };
             self.outcomes.push(shard.apply(&write, now));
         }
+    }
+
+    /// What was changed here may be lost with this node: the answers say so.
+    pub fn mark_in_doubt(&mut self) {
+        let changed = self.outcomes.iter_mut().filter(|outcome| outcome.status.is_change());
+        changed.for_each(|outcome| outcome.status = Status::Refused(WriteRefusal::InDoubt));
     }
 
     /// The outcomes with the sessions they belong to, in the order of the writes.

@@ -16,6 +16,7 @@ pub mod glance;
 pub mod line;
 pub mod meta;
 pub mod number;
+pub mod refused;
 pub mod scan;
 pub mod text;
 pub mod udp;

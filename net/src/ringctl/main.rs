@@ -38,7 +38,11 @@ enum Command {
     /// Role, records, memory, peers and their lag
     Status,
     /// Make a replica a primary
-    Promote,
+    Promote {
+        /// Even where a full copy is not complete
+        #[arg(long)]
+        force: bool,
+    },
     /// Make a primary a replica
     Demote {
         /// The new primary; by default whoever is known to be it
@@ -88,7 +92,7 @@ impl Command {
     fn request(&self) -> Result<Request, Trouble> {
         Ok(match self {
             Command::Status => Request::Status {},
-            Command::Promote => Request::Promote {},
+            Command::Promote { force } => Request::Promote { force: *force },
             Command::Demote { of } => Request::Demote { of: of.clone() },
             Command::Replicate { of } => Request::Replicate { of: of.clone() },
             Command::Verify => Request::Verify {},

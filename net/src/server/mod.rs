@@ -11,6 +11,7 @@ pub mod handshakes;
 mod memory_file;
 mod operators;
 pub mod reload;
+mod replication;
 mod restoring;
 pub mod roster;
 mod tcp;
@@ -37,6 +38,7 @@ use crate::limits::{
 };
 use crate::mesh::{self, Doors};
 use crate::node::Node;
+use crate::replication::operator::Operator;
 use crate::sys::{self, Resource, Signal};
 use crate::worker::{Seed, Worker};
 use handshakes::{Entrance, Exit, Handshakes};
@@ -150,6 +152,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     }
     let sockets = listen_as_user(&config)?;
     let entry = operators::listen(&config, &sockets)?;
+    let opened = replication::open(&config)?;
     let auth = Arc::new(Auth::of(&config));
     auth.load()?;
     let (engine, mut shards, keeper) = open_engine(&config)?;
@@ -166,7 +169,8 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         tracing::warn!(%error, "-k: memory can't be locked");
     }
     let started = Seconds((sys::unix_millis() / 1000) as u32);
-    let node = Arc::new(Node { auth, tls, ..Node::new(config, engine, started) });
+    let replicating = opened.as_ref().map(|opened| Arc::clone(&opened.replication));
+    let node = Arc::new(Node { auth, tls, replicating, ..Node::new(config, engine, started) });
     if node.auth.has_file() {
         let auth = Arc::clone(&node.auth);
         node.reload.announce(move || auth.reload());
@@ -175,7 +179,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         let tls = Arc::clone(&node.tls);
         node.reload.announce(move || tls.reload());
     }
-    run(&node, shards, sockets, entry, keeper)
+    run(&node, shards, sockets, opened, entry, keeper)
 }
 
 /// Opens the engine, on the memory file of `-e` where there is one.
@@ -195,6 +199,7 @@ fn run(
     node: &Arc<Node>,
     shards: Vec<Shard>,
     sockets: Sockets,
+    opened: Option<replication::Opened>,
     entry: Option<Entry>,
     keeper: Option<Keeper>,
 ) -> Result<(), ServeError> {
@@ -206,6 +211,13 @@ fn run(
     }
     let Started { workers, doors, errands } = start_workers(node, shards, sockets)?;
     await_signals(Arc::clone(node), doors);
+    if let Some(opened) = opened {
+        let replication = Arc::clone(&opened.replication);
+        let operator = Operator::new(replication, errands.clone(), opened.port());
+        let is_first = node.replication.set(Arc::new(operator)).is_ok();
+        assert!(is_first, "a node is started once");
+        opened.start(node, &errands)?;
+    }
     let place = entry.map(|entry| entry.open(node, errands)).transpose()?;
     let pid_file = files::PidFile::write(config);
     ports.write(config);
@@ -387,7 +399,7 @@ fn engine_options(config: &Config) -> EngineOptions {
         evictions: config.evictions,
         huge_pages: config.huge_pages,
         slab_bytes: None,
-        node: 0,
-        log_changes: config.log_changes,
+        node: config.replication.node_number,
+        log_changes: config.log_changes || config.replication.is_wanted(),
     }
 }

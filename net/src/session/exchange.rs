@@ -5,6 +5,7 @@ use ringcache_engine::{KeyHash, Op, Outcome, ShardId, Status, Store, Write};
 use crate::dump::{self, Crawl, Dump};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::output::Output;
+use crate::protocol::refused;
 use crate::reach::{Reach, Sent};
 use crate::session::answers::{Answers, Away, Form, Keys, Verb};
 use crate::session::foresight::Foresight;
@@ -53,7 +54,7 @@ pub struct KeyList {
 pub enum Delivery {
     /// It was executed.
     Done(Outcome),
-    /// Another worker has it; the answer follows from its form.
+    /// Another worker has it, and the answer follows from its form; or it was refused and is answered.
     Away,
     /// It could not be sent yet.
     Wait,
@@ -217,6 +218,10 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
         }
         let is_noted = form.verb != Verb::Unasked;
         match self.reach.write_to(shard, write, is_noted) {
+            Sent::Done(Outcome { status: Status::Refused(refusal), .. }) => {
+                refused::answer(refusal, form, text, self.answers.sink(self.output));
+                Delivery::Away
+            }
             Sent::Done(outcome) => {
                 if is_noted && let Some(observer) = self.reach.observer() {
                     observer.wrote(write.key, &write.op, write.value_bytes(), &outcome, self.reach.now);

@@ -293,6 +293,7 @@ impl World {
             shard: own,
             reader: &self.reader,
             outbox: &mut self.away,
+            guard: crate::replication::held::Guard::default(),
             inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[0],

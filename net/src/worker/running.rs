@@ -12,6 +12,8 @@ impl Worker {
             let Some(errand) = self.errands.take() else { return };
             match errand {
                 Errand::Run(step) => step(&mut self.local.desk()),
+                Errand::Link(joined) => self.open_link(*joined),
+                Errand::CloseLinks { feeds, follows } => self.close_links(feeds, follows),
             }
             if self.is_short_of_memory() {
                 return;

@@ -39,6 +39,9 @@ impl Worker {
         outgoing: Box<Outgoing>,
         result: Result<usize, i32>,
     ) {
+        if ticket.link_place().is_some() {
+            return self.handle_link_sent(ticket, outgoing, result);
+        }
         let connection = self.connections.find(ticket).expect("a connection stays until its send has ended");
         connection.flight = None;
         if connection.sealed.is_none() {

@@ -172,6 +172,7 @@ impl World {
             shard: own,
             reader: &self.reader,
             outbox: &mut self.away,
+            guard: ringcache_net::replication::held::Guard::default(),
             inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[0],

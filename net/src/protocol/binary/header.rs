@@ -106,6 +106,7 @@ pub enum Status {
     AuthContinues = 0x21,
     UnknownCommand = 0x81,
     NoMemory = 0x82,
+    Temporary = 0x86,
 }
 
 impl Status {
@@ -122,6 +123,7 @@ impl Status {
             Status::Unauthenticated => b"Auth failure.",
             Status::UnknownCommand => b"Unknown command",
             Status::NoMemory => b"Out of memory",
+            Status::Temporary => b"Temporary failure",
         }
     }
 }

@@ -7,10 +7,11 @@
 //! A quiet command is silent when it succeeds, and a quiet read when it misses; errors are always told. A frame
 //! whose lengths make no sense ends the connection, because nobody knows where the next one begins.
 
-use ringcache_engine::Outcome;
 use ringcache_engine::limits::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
+use ringcache_engine::{Outcome, WriteRefusal};
 
 use crate::output::Output;
+use crate::protocol::refused;
 use crate::session::lookups::Sight;
 use crate::session::{Exchange, Flow, Login};
 
@@ -24,7 +25,7 @@ pub mod stat;
 pub mod store;
 pub mod touch;
 
-use header::{Asked, HEADER_BYTES, Header, Opcode, REQUEST, Status, push_error};
+use header::{Asked, HEADER_BYTES, Header, Opcode, REQUEST, Status, push_error, push_error_text};
 
 /// One request whose header, extras and key are there.
 #[derive(Clone, Copy)]
@@ -152,6 +153,14 @@ fn run_request<'i>(x: &mut Exchange<'_, 'i, '_>, request: &Request<'i>, login: &
 pub fn answer_later(kept: &[u8], outcome: &Outcome, sight: Sight<'_>, output: &mut Output) {
     let (asked, _) = Asked::from_bytes(kept);
     answer(asked, outcome, sight, output);
+}
+
+/// The answer to a write that the node refused; `kept` as for [`answer_later`]. Never left out, quiet or not.
+pub fn refuse_write(refusal: WriteRefusal, kept: &[u8], output: &mut Output) {
+    let (asked, _) = Asked::from_bytes(kept);
+    let line = refused::line(refusal);
+    let text = line.strip_prefix(b"SERVER_ERROR ").and_then(|text| text.strip_suffix(b"\r\n"));
+    push_error_text(asked, Status::Temporary, text.expect("every line has both"), output);
 }
 
 /// Counts and encodes the outcome of a write.

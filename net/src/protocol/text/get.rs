@@ -13,7 +13,7 @@ use crate::protocol::exptime::expiry;
 use crate::protocol::line::{Command, Tokens, are_keys};
 use crate::protocol::number::{SHORT_END, parse_i32, push_u64, short};
 use crate::protocol::text::touch;
-use crate::protocol::{BAD_FORMAT, push_short, push_value};
+use crate::protocol::{BAD_FORMAT, push_short, push_value, refused};
 use crate::session::answers::{Form, Verb};
 use crate::session::lookups::{Reply, Sight};
 use crate::session::touching::{Touched, found};
@@ -51,6 +51,9 @@ pub fn get_and_touch<'i>(x: &mut Exchange<'_, 'i, '_>, command: Command<'i>, cas
     };
     if !are_keys(keys) {
         return x.answer(BAD_FORMAT, command.line_bytes);
+    }
+    if let Some(refusal) = x.reach.guard.refusal {
+        return x.answer(refused::line(refusal), command.line_bytes);
     }
     let touch = Some(expiry(exptime, x.reach.now, x.reach.node.started));
     walk(x, command, keys, KeyList { cas, touch })

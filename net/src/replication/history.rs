@@ -1,0 +1,190 @@
+//! Histories: which positions mean the same on two nodes.
+//!
+//! A primary's log is one history under a random name. A replica that is promoted begins a history of its own, but
+//! remembers the one it followed and how far, so that its former siblings, who followed the same one, go on from where
+//! they stand (Redis calls this the second replication id).
+
+use std::fmt;
+
+use ringcache_engine::Version;
+
+/// The name of a history. Zero is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HistoryId(pub u128);
+
+impl HistoryId {
+    /// What a node has that never followed anyone.
+    pub const NONE: HistoryId = HistoryId(0);
+}
+
+impl fmt::Display for HistoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// How far a node has followed a history: a position for each shard of that history's primary.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Which history.
+    pub history: HistoryId,
+    /// By shard of its primary. `Version::ZERO`: the full copy of that shard is not complete.
+    pub positions: Vec<Version>,
+}
+
+impl Standing {
+    /// Whether a node that stands at `other` has nothing that a node standing here has not.
+    fn covers(&self, other: &Standing) -> bool {
+        self.history == other.history
+            && self.positions.len() == other.positions.len()
+            && self.positions.iter().zip(&other.positions).all(|(mine, theirs)| theirs <= mine)
+    }
+
+    /// Everything up to here is there, whatever shard it belongs to.
+    pub fn least(&self) -> Version {
+        self.positions.iter().copied().min().unwrap_or(Version::ZERO)
+    }
+}
+
+/// What a primary knows of histories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histories {
+    /// Its own.
+    pub current: HistoryId,
+    /// The one that it followed before it was promoted, and how far.
+    pub former: Option<Standing>,
+}
+
+/// Why a replica gets a full copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It has followed nobody yet.
+    New,
+    /// It has followed a history that this node does not know.
+    Foreign,
+    /// It has what this node has not: the two parted before they met.
+    Ahead,
+    /// Deletes or touches that it has not seen are not in memory any more.
+    Forgotten,
+    /// An operator asked for it.
+    Asked,
+}
+
+impl Cause {
+    /// All of them, in the order of [`Cause::number`].
+    pub const ALL: [Cause; 5] = [Cause::New, Cause::Foreign, Cause::Ahead, Cause::Forgotten, Cause::Asked];
+
+    /// Place in [`Cause::ALL`].
+    pub fn number(self) -> usize {
+        self as usize
+    }
+
+    /// As statistics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::New => "new",
+            Cause::Foreign => "foreign",
+            Cause::Ahead => "ahead",
+            Cause::Forgotten => "forgotten",
+            Cause::Asked => "asked",
+        }
+    }
+}
+
+/// How a replica goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what is newer than this position.
+    After(Version),
+    /// With everything.
+    Copy(Cause),
+}
+
+/// What a primary's shard has, as far as a replica that comes back is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Which shard.
+    pub shard: u16,
+    /// Where its log stands.
+    pub position: Version,
+    /// Its log does not show all changes up to here any more.
+    pub forgotten: Version,
+}
+
+impl Histories {
+    /// How a replica that stands at `standing` goes on with the shard `shown`.
+    pub fn start(&self, standing: &Standing, shown: Shown) -> Start {
+        if standing.history == HistoryId::NONE {
+            return Start::Copy(Cause::New);
+        }
+        let after = if standing.history == self.current {
+            let position = standing.positions.get(usize::from(shown.shard)).copied().unwrap_or(Version::ZERO);
+            if position > shown.position {
+                return Start::Copy(Cause::Ahead);
+            }
+            position
+        } else {
+            match &self.former {
+                Some(former) if former.history != standing.history => return Start::Copy(Cause::Foreign),
+                None => return Start::Copy(Cause::Foreign),
+                Some(former) if !former.covers(standing) => return Start::Copy(Cause::Ahead),
+                Some(_) => standing.least(),
+            }
+        };
+        match after {
+            Version::ZERO => Start::Copy(Cause::New),
+            after if after < shown.forgotten => Start::Copy(Cause::Forgotten),
+            after => Start::After(after),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, Histories, HistoryId, Shown, Standing, Start};
+    use ringcache_engine::Version;
+
+    const OWN: HistoryId = HistoryId(10);
+    const OLD: HistoryId = HistoryId(20);
+
+    fn standing(history: HistoryId, positions: &[u64]) -> Standing {
+        Standing { history, positions: positions.iter().map(|position| Version(*position)).collect() }
+    }
+
+    fn histories() -> Histories {
+        Histories { current: OWN, former: Some(standing(OLD, &[50, 60])) }
+    }
+
+    fn start(standing: &Standing) -> Start {
+        let shown = Shown { shard: 1, position: Version(100), forgotten: Version(30) };
+        histories().start(standing, shown)
+    }
+
+    #[test]
+    fn who_followed_this_history_goes_on_from_its_position() {
+        assert_eq!(start(&standing(OWN, &[1, 100])), Start::After(Version(100)));
+        assert_eq!(start(&standing(OWN, &[1, 30])), Start::After(Version(30)));
+        assert_eq!(start(&standing(OWN, &[1, 29])), Start::Copy(Cause::Forgotten));
+        assert_eq!(start(&standing(OWN, &[1, 0])), Start::Copy(Cause::New), "its copy was not complete");
+        assert_eq!(start(&standing(OWN, &[1, 101])), Start::Copy(Cause::Ahead), "it has seen a lost future");
+        assert_eq!(start(&standing(OWN, &[99])), Start::Copy(Cause::New), "that shard is new to it");
+    }
+
+    #[test]
+    fn siblings_go_on_when_the_promoted_node_has_all_they_have() {
+        assert_eq!(
+            start(&standing(OLD, &[40, 60])),
+            Start::After(Version(40)),
+            "the least holds for any shard"
+        );
+        assert_eq!(start(&standing(OLD, &[51, 40])), Start::Copy(Cause::Ahead));
+        assert_eq!(start(&standing(OLD, &[40])), Start::Copy(Cause::Ahead), "not the same shards");
+        assert_eq!(start(&standing(OLD, &[20, 60])), Start::Copy(Cause::Forgotten));
+    }
+
+    #[test]
+    fn strangers_get_everything() {
+        assert_eq!(start(&Standing::default()), Start::Copy(Cause::New));
+        assert_eq!(start(&standing(HistoryId(3), &[40, 60])), Start::Copy(Cause::Foreign));
+    }
+}

@@ -1,0 +1,135 @@
+//! What an operator sees of replication, and may ask of it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+
+use ringcache_engine::Version;
+use serde_json::{Value, json};
+
+use super::coordinator::{Command, Event};
+use super::held::Quorum;
+use super::node::{Entry, Replication};
+use super::tally::{FeedTally, LAG_BOUNDS_MILLIS};
+use crate::admin::{Audience, Failure, replication};
+use crate::errand::Errands;
+use crate::limits::LINK_PROMOTE_PATIENCE;
+use crate::sys;
+
+/// Lent to the commands of `ringctl`.
+pub struct Operator {
+    replication: Arc<Replication>,
+    errands: Errands,
+    port: Option<u16>,
+}
+
+impl Operator {
+    /// Of a node whose replicas connect to `port`.
+    pub fn new(replication: Arc<Replication>, errands: Errands, port: Option<u16>) -> Self {
+        Self { replication, errands, port }
+    }
+
+    fn command(&self, command: Command) -> Result<Value, Failure> {
+        let (reply, answer) = mpsc::channel();
+        let stopping = || Failure("the node is stopping".to_owned());
+        if !self.replication.tell(Event::Command(command, reply)) {
+            return Err(stopping());
+        }
+        let answer = answer.recv_timeout(2 * LINK_PROMOTE_PATIENCE).map_err(|_| stopping())?;
+        answer.map(|done| json!({ "done": done })).map_err(Failure)
+    }
+}
+
+impl replication::Replication for Operator {
+    fn status(&self) -> Value {
+        let replication = &*self.replication;
+        let histories = replication.histories().clone();
+        let now = sys::unix_millis();
+        let links: Vec<Value> = replication.entries().iter().map(|entry| describe(entry, now)).collect();
+        json!({
+            "role": replication.role().name(),
+            "node": format!("{:032x}", replication.node),
+            "incarnation": replication.incarnation,
+            "node_number": replication.options.node_number,
+            "port": self.port,
+            "mode": mode(replication.options.quorum),
+            "history": histories.current.to_string(),
+            "former_history": histories.former.map(|former| former.history.to_string()),
+            "links": links,
+        })
+    }
+
+    fn promote(&self, force: bool) -> Result<Value, Failure> {
+        self.command(Command::Promote { force })
+    }
+
+    fn demote(&self, of: Option<&str>) -> Result<Value, Failure> {
+        let of =
+            of.ok_or_else(|| Failure("no other primary is known: name it with --of HOST:PORT".to_owned()))?;
+        self.replicate(of)
+    }
+
+    fn replicate(&self, of: &str) -> Result<Value, Failure> {
+        let written = self.errands.run_on_all(|desk| desk.shard.latest())?;
+        self.command(Command::Replicate { address: of.to_owned(), written })
+    }
+
+    fn verify(&self, _: &mut Audience<'_>) -> Result<Value, Failure> {
+        Err(Failure("this version can't compare yet".to_owned()))
+    }
+}
+
+/// As the command line names it.
+pub fn mode(quorum: Quorum) -> String {
+    match quorum {
+        Quorum::None => "async".to_owned(),
+        Quorum::Some(replicas) => format!("semi-sync:{replicas}"),
+        Quorum::All => "all".to_owned(),
+    }
+}
+
+fn describe(entry: &Entry, now: u64) -> Value {
+    match entry {
+        Entry::Feed { node, address, shard, tally } => json!({
+            "link": "replica",
+            "node": format!("{node:032x}"),
+            "address": address,
+            "shard": shard,
+            "position": tally.position.load(Ordering::Relaxed).to_string(),
+            "following": tally.following.load(Ordering::Relaxed) != 0,
+            "lag_ms": tally.lag_millis.load(Ordering::Relaxed),
+            "lag_records": tally.unacknowledged_records.load(Ordering::Relaxed),
+            "lag_bytes": tally.unacknowledged_bytes.load(Ordering::Relaxed),
+            "round_trip_us": tally.round_trip_us.load(Ordering::Relaxed),
+            "record_bytes": tally.record_bytes.value(),
+            "sent_bytes": tally.sent_bytes.value(),
+            "damaged_batches": tally.nacks.value(),
+            "lags": lags(tally),
+        }),
+        Entry::Follow { node, address, shard, tally } => {
+            let position = Version(tally.position.load(Ordering::Relaxed));
+            let is_complete = position != Version::ZERO;
+            json!({
+                "link": "primary",
+                "node": format!("{node:032x}"),
+                "address": address,
+                "shard": shard,
+                "position": position.0.to_string(),
+                "copying": tally.copying.load(Ordering::Relaxed) != 0,
+                "behind_ms": is_complete.then(|| now.saturating_sub(position.unix_millis())),
+                "applied": tally.applied.value(),
+                "no_memory": tally.no_memory.value(),
+                "damaged_records": tally.damaged.value(),
+                "damaged_batches": tally.nacks.value(),
+                "received_bytes": tally.received_bytes.value(),
+                "copies": tally.copies.value(),
+            })
+        }
+    }
+}
+
+/// How many acknowledgements were how late.
+fn lags(tally: &FeedTally) -> Value {
+    let bounds = LAG_BOUNDS_MILLIS.iter().map(|bound| format!("<={bound}ms"));
+    let names = bounds.chain([">10s".to_owned()]);
+    names.zip(&tally.lags).map(|(name, count)| (name, Value::from(count.value()))).collect()
+}
