@@ -4,7 +4,7 @@
 mod bed;
 
 use bed::{Draw, LastWords, Node, Random, seeds, whole};
-use ringcache_engine::{CopyMark, EngineOptions, LogCursor, Step, SweepCursor, Version};
+use ringcache_engine::{CopyMark, EngineOptions, LogCursor, Part, Step, SweepCursor, Version};
 
 /// A link from one shard: a cursor, and where to go back to when what it put out was not acknowledged.
 struct Link {
@@ -89,7 +89,7 @@ impl Follower {
         }
         for shard in &mut target.shards {
             let mut cursor = SweepCursor::default();
-            while !shard.sweep_unmarked(&mut cursor, self.mark) {}
+            while !shard.sweep_unmarked(&mut cursor, self.mark, Part::WHOLE) {}
         }
         self.copying = false;
     }
