@@ -159,6 +159,8 @@ pub const WORKER_LOG_BYTES: usize = 64 * 1024;
 pub const WATCH_PAUSE_MILLIS: u64 = 10;
 /// Prefixes of keys that a node counts for.
 pub const PREFIXES_MAX: usize = 1 << 14;
+/// Prefixes that one step of `stats detail dump` shows: some ten microseconds for each worker.
+pub const PREFIXES_PER_STEP: usize = 128;
 /// Longest datagram that is sent, its header included, as memcached's.
 pub const UDP_DATAGRAM_BYTES_MAX: usize = 1400;
 /// Longest answer that is sent over UDP: more than the largest value by default.

@@ -15,6 +15,7 @@ use crossbeam_utils::CachePadded;
 use ringcache_engine::{Now, Op, Outcome, Status};
 
 use crate::config::Config;
+use crate::limits::PREFIXES_PER_STEP;
 use crate::mesh::Ticket;
 use crate::server::roster::Roster;
 use events::{Event, Events, Got};
@@ -139,11 +140,17 @@ impl Observers {
         self.wants(Streams::DETAIL)
     }
 
-    /// The counts of all workers, in the order of the prefixes.
-    pub fn prefixes(&self) -> Vec<(Vec<u8>, PrefixCounts)> {
-        let mut sum = Prefixes::default();
-        self.seats.iter().for_each(|seat| sum.add(&seat.noted().prefixes));
-        sum.into_sorted()
+    /// The counts of all workers for at most [`PREFIXES_PER_STEP`] prefixes, in their order, that stand behind `last`.
+    /// None behind the last one.
+    pub fn prefixes_after(&self, last: Option<&[u8]>) -> Vec<(Box<[u8]>, PrefixCounts)> {
+        let prefixes = self.known.some_after(last, PREFIXES_PER_STEP);
+        let mut counted: Vec<_> =
+            prefixes.into_iter().map(|prefix| (prefix, PrefixCounts::default())).collect();
+        for seat in &self.seats {
+            let noted = seat.noted();
+            counted.iter_mut().for_each(|(prefix, sum)| noted.prefixes.add_to(prefix, sum));
+        }
+        counted
     }
 
     /// Forgets the counts of all workers (`stats reset`).

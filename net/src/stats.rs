@@ -7,7 +7,7 @@
 
 mod classes;
 mod conns;
-mod detail;
+pub mod detail;
 mod general;
 mod listing;
 mod settings;

@@ -1,6 +1,7 @@
 //! Counts per prefix of keys: what stands before the first delimiter. A key without one counts nowhere.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Mutex;
 
 use memchr::memchr;
@@ -22,7 +23,7 @@ pub struct PrefixCounts {
 
 /// The prefixes that any worker of the node counts for. A worker asks once for each prefix that is new to it.
 #[derive(Default)]
-pub(super) struct KnownPrefixes(Mutex<HashSet<Box<[u8]>>>);
+pub(super) struct KnownPrefixes(Mutex<BTreeSet<Box<[u8]>>>);
 
 impl KnownPrefixes {
     /// Whether a worker may count for `prefix`: it is known, or there is room for one more.
@@ -31,8 +32,15 @@ impl KnownPrefixes {
         known.contains(prefix) || known.len() < PREFIXES_MAX && known.insert(prefix.into())
     }
 
+    /// At most so many of those that stand behind `last`, in order.
+    pub(super) fn some_after(&self, last: Option<&[u8]>, most: usize) -> Vec<Box<[u8]>> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let known = self.0.lock().expect("nothing panics while holding it");
+        known.range::<[u8], _>((from, Bound::Unbounded)).take(most).cloned().collect()
+    }
+
     pub(super) fn forget(&self) {
-        *self.0.lock().expect("nothing panics while holding it") = HashSet::new();
+        *self.0.lock().expect("nothing panics while holding it") = BTreeSet::new();
     }
 }
 
@@ -57,21 +65,13 @@ impl Prefixes {
         }
     }
 
-    pub(super) fn add(&mut self, other: &Prefixes) {
-        for (prefix, counts) in &other.0 {
-            let sum = self.0.entry(prefix.clone()).or_default();
-            sum.gets += counts.gets;
-            sum.hits += counts.hits;
-            sum.sets += counts.sets;
-            sum.deletes += counts.deletes;
-        }
-    }
-
-    pub(super) fn into_sorted(self) -> Vec<(Vec<u8>, PrefixCounts)> {
-        let mut all: Vec<_> =
-            self.0.into_iter().map(|(prefix, counts)| (prefix.into_vec(), counts)).collect();
-        all.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        all
+    /// Adds what this worker has counted for `prefix`.
+    pub(super) fn add_to(&self, prefix: &[u8], sum: &mut PrefixCounts) {
+        let Some(counts) = self.0.get(prefix) else { return };
+        sum.gets += counts.gets;
+        sum.hits += counts.hits;
+        sum.sets += counts.sets;
+        sum.deletes += counts.deletes;
     }
 }
 
@@ -86,12 +86,16 @@ mod tests {
         for key in [&b"a:1"[..], b"a:b:c", b":x", b"none", b"b:", b""] {
             prefixes.count(key, b':', &known, |counts| counts.sets += 1);
         }
-        let mut twice = Prefixes::default();
-        twice.add(&prefixes);
-        twice.add(&prefixes);
-        let sets = |sets| PrefixCounts { sets, ..PrefixCounts::default() };
-        let expected = [(b"".to_vec(), sets(2)), (b"a".to_vec(), sets(4)), (b"b".to_vec(), sets(2))];
-        assert_eq!(twice.into_sorted(), expected);
+        let sets = |prefix: &[u8]| {
+            let mut sum = PrefixCounts::default();
+            prefixes.add_to(prefix, &mut sum);
+            prefixes.add_to(prefix, &mut sum);
+            (prefix.to_vec(), sum.sets)
+        };
+        let all: Vec<_> = known.some_after(None, 10).iter().map(|prefix| sets(prefix)).collect();
+        assert_eq!(all, [(b"".to_vec(), 2), (b"a".to_vec(), 4), (b"b".to_vec(), 2)]);
+        assert_eq!(known.some_after(Some(b""), 1), [b"a".to_vec().into_boxed_slice()]);
+        assert!(known.some_after(Some(b"b"), 1).is_empty());
     }
 
     #[test]
@@ -105,9 +109,8 @@ mod tests {
         for worker in &mut workers {
             worker.count(b"0:", b':', &known, |counts| counts.gets += 1);
         }
-        let mut sum = Prefixes::default();
-        workers.iter().for_each(|worker| sum.add(worker));
-        let all = sum.into_sorted();
-        assert_eq!((all.len(), all[0].1.gets), (PREFIXES_MAX, 3));
+        let mut sum = PrefixCounts::default();
+        workers.iter().for_each(|worker| worker.add_to(b"0", &mut sum));
+        assert_eq!((known.some_after(None, usize::MAX).len(), sum.gets), (PREFIXES_MAX, 3));
     }
 }

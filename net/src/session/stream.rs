@@ -1,15 +1,19 @@
-//! What takes a connection over: a dump, whose lines come in steps until its end, or a watch, which has none.
+//! What takes a connection over: a dump of records or of counts, whose lines come in steps until its end, or a watch, which
+//! has none.
 
 use crate::dump::{Dump, Step};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::observe::Watch;
 use crate::output::Output;
 use crate::reach::Reach;
+use crate::stats::detail::PrefixDump;
 
 /// Has the connection until it is over; commands behind it wait.
 pub enum Stream {
     /// Lines of all records.
     Dump(Dump),
+    /// The counts of all prefixes.
+    Prefixes(PrefixDump),
     /// Events as they happen, until the client has gone.
     Watch(Watch),
 }
@@ -19,6 +23,9 @@ impl Stream {
     pub fn advance(&mut self, reach: &mut Reach<'_>, output: &mut Output) -> bool {
         let dump = match self {
             Stream::Dump(dump) => dump,
+            Stream::Prefixes(dump) => {
+                return output.len() < OUTPUT_BYTES_HIGH && dump.advance(reach.node, &mut output.bytes);
+            }
             Stream::Watch(watch) => {
                 if output.len() < OUTPUT_BYTES_HIGH {
                     watch.send(output);
@@ -43,7 +50,9 @@ impl Stream {
     pub fn handle_step(&mut self, step: Box<Step>, output: &mut Output) {
         match self {
             Stream::Dump(dump) => dump.take(step, output),
-            Stream::Watch(_) => unreachable!("a watch has no steps"),
+            Stream::Prefixes(_) | Stream::Watch(_) => {
+                unreachable!("only a dump of records has steps elsewhere")
+            }
         }
     }
 

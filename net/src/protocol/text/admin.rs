@@ -11,8 +11,9 @@ use crate::protocol::line::{Command, Tokens, is_noreply};
 use crate::protocol::number::{parse_i32, parse_i64, parse_u32};
 use crate::protocol::{BAD_FORMAT, UNKNOWN, refused};
 use crate::session::answers::{Form, Verb};
+use crate::session::stream::Stream;
 use crate::session::{Delivery, Exchange, Flow};
-use crate::stats;
+use crate::stats::{self, detail::PrefixDump};
 
 /// memcached's version whose behaviour this is; clients read features out of it.
 pub const VERSION: &[u8] = b"VERSION 1.6.45\r\n";
@@ -93,6 +94,9 @@ pub fn stats(x: &mut Exchange<'_, '_, '_>, command: Command<'_>) -> Flow {
         return Flow::Wait;
     }
     let (node, now) = (x.reach.node, x.reach.now);
+    if !x.is_datagram && stats::detail::asks_for_prefixes(&node.config, what) {
+        return x.take_over(Stream::Prefixes(PrefixDump::default()), command.line_bytes);
+    }
     if !stats::report(node, now, what, &mut x.sink().bytes) {
         x.sink().push(UNKNOWN);
     }

@@ -3,6 +3,7 @@
 
 use super::{Conversation, World};
 use crate::config::Config;
+use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::observe::{Streams, Watch};
 use crate::output::Output;
 use crate::session::Progress;
@@ -113,6 +114,30 @@ fn prefixes_are_counted_while_that_is_asked() {
     world.ask("stats reset\r\n");
     assert_eq!(dump(&mut world), "END\r\n");
     assert_eq!(world.ask("stats detail\r\n"), b"CLIENT_ERROR usage: stats detail on|off|dump\r\n");
+}
+
+/// Goal: however many prefixes there are, a turn shows only some, and the output does not grow beyond its bound.
+#[test]
+fn many_prefixes_are_shown_in_steps() {
+    const PREFIXES: usize = 5_000;
+    let config = Config { detail_enabled: true, ..Config::default() };
+    for shards in [1, 3] {
+        let mut world = World::with_config(shards, config.clone());
+        let long = "p".repeat(200);
+        for number in 0..PREFIXES {
+            world.ask(format!("get {long}{number:04}:k\r\n"));
+        }
+        world.send(b"stats detail dump\r\nget k\r\n", usize::MAX);
+        assert!(world.output.bytes.len() < OUTPUT_BYTES_HIGH + 100_000, "{}", world.output.bytes.len());
+        world.settle();
+        let text = String::from_utf8(std::mem::take(&mut world.received)).unwrap();
+        let (dump, rest) = text.split_once("END\r\n").unwrap();
+        assert_eq!(rest, "END\r\n", "the command behind it is answered");
+        let expected: String = (0..PREFIXES)
+            .map(|number| format!("PREFIX {long}{number:04} get 1 hit 0 set 0 del 0\r\n"))
+            .collect();
+        assert_eq!(dump, expected);
+    }
 }
 
 #[test]
