@@ -6,6 +6,7 @@
 //!                    '-> tally, reply                            what came back
 //! ```
 
+mod backup;
 mod child;
 mod client;
 mod clusters;
@@ -75,6 +76,8 @@ enum Command {
     Regress(regress::RegressArgs),
     /// Restart a server that keeps its memory in a file, and count what is lost
     Warm(warm::WarmArgs),
+    /// Back a server up while it is loaded, and start others with the backup
+    Backup(backup::BackupArgs),
     /// Serve a fixed reply from a bare ring: the floor to compare with
     Floor(floor::FloorArgs),
     /// Become another program, pinned to a CPU, that ends when its parent does
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Idle(args) => idle::run(&args),
         Command::Regress(args) => regress::run(&args),
         Command::Warm(args) => warm::run(&args),
+        Command::Backup(args) => backup::run(&args),
         Command::Floor(args) => floor::run(&args),
         Command::Launch(args) => child::launch(&args),
     };
