@@ -171,6 +171,12 @@ impl Engine {
         self.shared.pool.used()
     }
 
+    /// Says whether much is about to be installed at once: then memory is fetched from the kernel a slab at a time,
+    /// which costs less than page by page and makes the write that opens a slab wait longer.
+    pub fn expect_much(&self, on: bool) {
+        self.shared.pool.set_populates(on);
+    }
+
     /// Bytes of a slab.
     pub fn slab_bytes(&self) -> u64 {
         self.shared.slab_bytes

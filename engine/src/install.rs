@@ -9,7 +9,9 @@ use crate::copy::CopyMark;
 use crate::engine::Shared;
 use crate::hash::KeyHash;
 use crate::limits::{TOMBSTONE_SECONDS, VERSION_AHEAD_MILLIS_MAX};
-use crate::record::{Draft, Kind, Received, RecordError, RecordView, TOKEN_LATE, Touched, parse};
+use crate::record::{
+    Draft, Kind, Received, RecordError, RecordView, TOKEN_LATE, Touched, parse, parse_verified,
+};
 use crate::shard::{Owner, Shard};
 use crate::time::{Expiry, Now, Seconds};
 use crate::version::Version;
@@ -33,7 +35,13 @@ impl Shard {
     /// Installs the record at the start of `bytes` and tells how many bytes it takes. A damaged record changes
     /// nothing. Cost: as a set, plus a CRC.
     pub fn install(&mut self, bytes: &[u8], now: Now) -> Result<(Installed, usize), RecordError> {
-        self.install_as(bytes, None, now)
+        self.install_as(parse(bytes)?, None, now)
+    }
+
+    /// As [`Shard::install`], for bytes that a larger checksum was verified for, as that of a block in a file: the
+    /// record's own is not compared, and goes along as it is. Cost: as a set.
+    pub fn install_verified(&mut self, bytes: &[u8], now: Now) -> Result<(Installed, usize), RecordError> {
+        self.install_as(parse_verified(bytes)?, None, now)
     }
 
     /// As [`Shard::install`], for a record of a full copy ([`Shard::begin_copy`]): it wins over one that has not got the
@@ -44,16 +52,16 @@ impl Shard {
         now: Now,
         mark: CopyMark,
     ) -> Result<(Installed, usize), RecordError> {
-        self.install_as(bytes, Some(mark), now)
+        self.install_as(parse(bytes)?, Some(mark), now)
     }
 
     fn install_as(
         &mut self,
-        bytes: &[u8],
+        received: Received<'_>,
         mark: Option<CopyMark>,
         now: Now,
     ) -> Result<(Installed, usize), RecordError> {
-        let Received { draft, total } = parse(bytes)?;
+        let Received { draft, total } = received;
         let (owner, shared) = (&mut self.owner, &*self.shared);
         let latest = now.unix_millis + VERSION_AHEAD_MILLIS_MAX;
         if draft.version.unix_millis() > latest {

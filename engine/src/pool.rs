@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::memory::{Arena, PAGE_BYTES, Vacant};
@@ -71,6 +71,8 @@ pub(crate) struct Pool {
     /// Bytes that some shard could not find among its own slabs; the others make room for them.
     demand: AtomicU64,
     lists: Mutex<Lists>,
+    /// Slabs get their pages when they are taken, not one by one when these are written.
+    populates: AtomicBool,
 }
 
 impl Pool {
@@ -85,6 +87,7 @@ impl Pool {
             used: AtomicU64::new(used),
             demand: AtomicU64::new(0),
             lists: Mutex::new(Lists { free, warm_runs: VecDeque::new(), resident }),
+            populates: AtomicBool::new(false),
         }
     }
 
@@ -185,7 +188,16 @@ impl Pool {
             return None;
         }
         lists.resident += self.slab_bytes;
+        drop(lists);
+        if self.populates.load(Ordering::Relaxed) {
+            arena.populate(self.offset(number), self.slab_bytes);
+        }
         Some(SlabNumber(number))
+    }
+
+    /// Begins or ends to fetch the pages of whole slabs: worth it while all of them will be written soon.
+    pub(crate) fn set_populates(&self, on: bool) {
+        self.populates.store(on, Ordering::Relaxed);
     }
 
     /// The slab's records are dead; its bytes may be used by others at once.

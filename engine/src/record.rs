@@ -429,6 +429,7 @@ impl<'a> RecordView<'a> {
             kind: self.kind(),
             flags: self.flags(),
             explicit_cas: self.explicit_cas(),
+            crc: None,
             key: self.key(),
             value: [self.value(), &[]],
         }

@@ -215,3 +215,39 @@ fn a_damaged_record_changes_nothing() {
     target.install_all(&whole);
     assert_eq!(target.value(b"key"), source.value(b"key"));
 }
+
+/// What was verified by others goes in as it is, flags of zero included, and its checksum fits afterwards.
+#[test]
+fn verified_records_keep_their_checksums() {
+    let mut source = Node::open(1, 1, false);
+    (0..200).for_each(|key| source.set(&name(key), &vec![key as u8; (key * 7) as usize]));
+    let plain = Store::set(b"no flags", 0, Expiry::NEVER);
+    source.apply(b"plain", Op::Store(plain));
+    source.set(b"large", &[5; 300_000]);
+    let (mut records, mut large) = (Vec::new(), Vec::new());
+    let mut cursor = SlotCursor::new(Slot(0), LAST_SLOT);
+    while !cursor.is_done() {
+        cursor.hand_out(&source.shards[0], NOW, 4_000, &mut records, &mut large);
+    }
+    assert_eq!(large.len(), 1, "it has memory of its own");
+    records.extend_from_slice(&large[0].head);
+    records.extend_from_slice(large[0].value.bytes());
+    records.resize(records.len() + usize::from(large[0].padding), 0);
+    let mut target = Node::open(1, 2, false);
+    let mut rest = &records[..];
+    while !rest.is_empty() {
+        let (installed, total) = target.shards[0].install_verified(rest, NOW).expect("records");
+        assert_eq!(installed, Installed::Applied);
+        target.reader.end_turn();
+        rest = &rest[total..];
+    }
+    let mut shown = 0;
+    SlotCursor::new(Slot(0), LAST_SLOT).visit(&target.shards[0], NOW, |record| {
+        assert!(record.is_intact(), "{}", String::from_utf8_lossy(record.key()));
+        shown += 1;
+        true
+    });
+    assert_eq!(shown, 202);
+    assert_eq!(target.value(b"large"), source.value(b"large"));
+    assert_eq!(target.value(b"plain"), source.value(b"plain"));
+}

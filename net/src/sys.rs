@@ -143,6 +143,14 @@ pub fn give_way(nice: i32) {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
 }
 
+/// Lets this thread run only while nobody else wants its processor (`SCHED_IDLE`). Whoever wakes takes its place at once,
+/// which a thread that merely gives way may make wait for the rest of its slice.
+pub fn work_when_idle() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is valid for reads of one sched_param; 0 is the calling thread. A refusal changes nothing.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
+}
+
 /// A listening TCP socket. Accepted connections inherit no delay and keep-alive; an IPv6 socket takes IPv6 only.
 pub fn listen_tcp(address: &SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };

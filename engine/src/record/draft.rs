@@ -40,6 +40,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) kind: Kind,
     pub(crate) flags: u32,
     pub(crate) explicit_cas: Option<u64>,
+    /// The checksum, where the record has one already; else it is made when the record is filled.
+    pub(crate) crc: Option<u32>,
     pub(crate) key: &'a [u8],
     pub(crate) value: [&'a [u8]; 2],
 }
@@ -65,6 +67,7 @@ impl<'a> Draft<'a> {
             kind,
             flags: 0,
             explicit_cas: None,
+            crc: None,
             key,
             value: [value, &[]],
         }
@@ -82,6 +85,7 @@ impl<'a> Draft<'a> {
             kind: Kind::Flush,
             flags: 0,
             explicit_cas: None,
+            crc: None,
             key: &[],
             value: [&value, &[]],
         };
@@ -134,8 +138,10 @@ impl Draft<'_> {
             at += part.len();
         }
         bytes[at..].fill(0);
-        let crc =
-            checksum(self.version, shape.value_len as u32, bytes[24], bytes[25], &bytes[HEADER_BYTES..at]);
+        let rest = &bytes[HEADER_BYTES..at];
+        let crc = self
+            .crc
+            .unwrap_or_else(|| checksum(self.version, shape.value_len as u32, bytes[24], bytes[25], rest));
         bytes[20..24].copy_from_slice(&crc.to_le_bytes());
     }
 }

@@ -86,6 +86,8 @@ pub(crate) fn parse_verified(bytes: &[u8]) -> Result<Received<'_>, RecordError> 
         kind,
         flags: if shape.has_flags { word(HEADER_BYTES) } else { 0 },
         explicit_cas: shape.has_cas.then(|| long(key_at - 8)),
+        // Flags of zero are left out when the record is filled, and its checksum is another one then.
+        crc: (!shape.has_flags || word(HEADER_BYTES) != 0).then(|| word(20)),
         key: &bytes[key_at..key_at + shape.key_len],
         value: [&bytes[key_at + shape.key_len..shape.end()], &[]],
     };

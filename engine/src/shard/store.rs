@@ -170,6 +170,7 @@ pub(super) fn draft<'a>(write: &Write<'a>, store: &Store<'a>, now: Now) -> Draft
         kind: Kind::Value,
         flags: store.flags,
         explicit_cas: store.explicit_cas,
+        crc: None,
         key: write.key,
         value: [store.value, &[]],
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::words::Progress;
 use super::{Audience, Failure, Office};
 use crate::backup::file::Mode;
-use crate::backup::restore::{check_all, into_node, report};
+use crate::backup::restore::{Took, check_all, into_node, report};
 use crate::backup::take::{Extent, Order};
 use crate::backup::{BackupError, take};
 use crate::limits::RESTORE_FILES_MAX;
@@ -56,8 +56,10 @@ pub(super) fn restore(
     let checking =
         |done_bytes, total_bytes| Progress { phase: "check".to_owned(), done_bytes, total_bytes, records: 0 };
     let files = check_all(paths, mode, now, |done, total| audience.tell(|| checking(done, total)).is_ok())?;
+    let check = begun.elapsed();
     let counts = into_node(&files, office, audience)?;
-    let result = report(&files, counts, begun.elapsed());
+    let took = Took { check, install: begun.elapsed() - check };
+    let result = report(&files, counts, took);
     tracing::info!(%result, "backup restored");
     Ok(result)
 }

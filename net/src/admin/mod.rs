@@ -81,6 +81,7 @@ fn admit(stream: UnixStream, office: &Office, clients: &Arc<AtomicUsize>) {
     }
     let (office, count) = (office.clone(), Arc::clone(clients));
     let run = move || {
+        sys::work_when_idle();
         // An operator that has gone has no use for the reason.
         let _ = serve(&stream, &office);
         count.fetch_sub(1, Ordering::Relaxed);

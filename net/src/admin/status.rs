@@ -27,7 +27,7 @@ pub fn report(node: &Node) -> Value {
         "memory_used_bytes": node.engine.memory_used(),
         "memory_limit_bytes": node.engine.memory_limit(),
         "last_backup": node.backups.last(),
-        "logs_changes": node.config.log_changes,
+        "logs_changes": node.config.logs_changes(),
         "stopping": node.stopping.load(Ordering::Relaxed),
         "role": if replication.is_some() { "replicating" } else { "standalone" },
         "replication": replication,

@@ -129,6 +129,14 @@ impl Backup {
         &self.map[at..at + block.head.stored_bytes as usize]
     }
 
+    /// Whether the payload of a block is what its head says.
+    ///
+    /// Errors: it is not.
+    pub fn verify(&self, block: &Block) -> Result<(), Fault> {
+        let fits = crc32c::crc32c(self.payload(block)) == block.head.payload_crc;
+        fits.then_some(()).ok_or_else(|| Damage::Payload.at(block.at as u64))
+    }
+
     /// The records of a block.
     ///
     /// Errors: they can't be decompressed.
@@ -154,7 +162,7 @@ impl Backup {
             .filter(|head| head.kind == BlockKind::Closing && head.identity == header.identity)
             .filter(|head| head.stored_bytes as usize == bytes - HEAD_BYTES)
             .map(|head| Block { at, head })
-            .filter(|block| crc32c::crc32c(self.payload(block)) == block.head.payload_crc);
+            .filter(|block| self.verify(block).is_ok());
         let closing = block.and_then(|block| Closing::decode(self.payload(&block), shards));
         closing.ok_or(Damage::Short.at(self.bytes())).map_err(BackupError::at(&self.path))
     }
@@ -186,10 +194,9 @@ impl Backup {
                 Err(fault) => losses.note(&fault, u64::from(block.head.stored_bytes)),
             }
         }
-        let closing =
-            closing.filter(|block| crc32c::crc32c(backup.payload(block)) == block.head.payload_crc).and_then(
-                |block| Closing::decode(backup.payload(&block), shards).map(|closing| (block, closing)),
-            );
+        let closing = closing.filter(|block| backup.verify(block).is_ok()).and_then(|block| {
+            Closing::decode(backup.payload(&block), shards).map(|closing| (block, closing))
+        });
         let sums = match &closing {
             None => Some(Damage::Short.at(backup.bytes())),
             Some((block, closing)) if closing.tally != tally => Some(Damage::Sums.at(block.at as u64)),
@@ -291,9 +298,11 @@ fn judge_all(
         true
     };
     let is_whole = thread::scope(|scope| {
-        (1..threads).for_each(|_| {
-            scope.spawn(|| while judge_some() {});
-        });
+        for number in 1..threads {
+            let thread = thread::Builder::new().name(format!("check-{number}"));
+            // One thread fewer only takes longer.
+            let _ = thread.spawn_scoped(scope, || while judge_some() {});
+        }
         while judge_some() {
             if !tell(checked.load(Ordering::Relaxed)) {
                 next.fetch_max(blocks.len(), Ordering::Relaxed);
@@ -309,9 +318,7 @@ fn judge_all(
 /// Whether a block is what was written, down to each record: checksum, lengths, count, versions.
 fn judge(backup: &Backup, block: &Block, now: Now) -> Result<Tally, Fault> {
     let at = block.at as u64;
-    if crc32c::crc32c(backup.payload(block)) != block.head.payload_crc {
-        return Err(Damage::Payload.at(at));
-    }
+    backup.verify(block)?;
     let BlockHead { codec, raw_bytes, stored_bytes, .. } = block.head;
     // Forged lengths must not make anybody ask for memory.
     let is_possible =

@@ -89,9 +89,19 @@ pub fn record_bytes(files: &[Checked]) -> u64 {
     files.iter().map(|file| file.tally.bytes).sum()
 }
 
+/// How long the two parts of a restore took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// Until everything was checked.
+    pub check: Duration,
+    /// From there until everything was installed.
+    pub install: Duration,
+}
+
 /// What a restore did, for people and programs.
-pub fn report(files: &[Checked], counts: Counts, took: Duration) -> Value {
+pub fn report(files: &[Checked], counts: Counts, took: Took) -> Value {
     let bytes = record_bytes(files);
+    let seconds = (took.check + took.install).as_secs_f64();
     let lost: Vec<&String> = files.iter().flat_map(|file| &file.losses.shown).collect();
     json!({
         "files": files.iter().map(|file| file.backup.path().display().to_string()).collect::<Vec<_>>(),
@@ -104,34 +114,38 @@ pub fn report(files: &[Checked], counts: Counts, took: Duration) -> Value {
         "damaged_places": files.iter().map(|file| file.losses.places).sum::<u64>(),
         "damaged_bytes": files.iter().map(|file| file.losses.bytes).sum::<u64>(),
         "damage": lost,
-        "seconds": took.as_secs_f64(),
-        "bytes_per_second": (bytes as f64 / took.as_secs_f64()) as u64,
+        "check_seconds": took.check.as_secs_f64(),
+        "seconds": seconds,
+        "bytes_per_second": (bytes as f64 / seconds) as u64,
     })
 }
 
 /// Installs checked files in shards that no worker has yet, a thread for each.
-pub fn into_shards(files: &[Checked], shards: &mut [Shard], clock: &Clock) -> Counts {
+///
+/// Errors: a file was changed since it was checked; what was installed by then stays.
+pub fn into_shards(files: &[Checked], shards: &mut [Shard], clock: &Clock) -> Result<Counts, BackupError> {
     let count = shards.len() as u16;
     thread::scope(|scope| {
         let (senders, owners): (Vec<_>, Vec<_>) = shards
             .iter_mut()
             .map(|shard| {
                 let (sender, batches) = mpsc::sync_channel::<Batch>(RESTORE_BATCHES_AHEAD);
+                let thread = thread::Builder::new().name(format!("restore-{}", shard.id().0));
                 let own = move || {
                     let mut counts = Counts::default();
                     batches.iter().for_each(|mut batch| batch.install_all(shard, clock, &mut counts));
                     counts
                 };
-                (sender, scope.spawn(own))
+                let started = thread.spawn_scoped(scope, own);
+                (sender, started.expect("a thread can be started before the first connection"))
             })
             .unzip();
         let mut owned = Threads(senders);
         let handed = files.iter().try_for_each(|file| hand_out(file, count, &mut owned));
-        handed.expect("the owners take batches until the last one");
         drop(owned);
         let mut counts = Counts::default();
         owners.into_iter().for_each(|owner| counts.add(&owner.join().expect("a panic ends the process")));
-        counts
+        handed.map(|()| counts)
     })
 }
 
@@ -164,6 +178,8 @@ trait Owners {
 /// Goes through the blocks of a file and hands their records out.
 fn hand_out(file: &Checked, shards: u16, owners: &mut impl Owners) -> Result<(), BackupError> {
     for block in &file.blocks {
+        // Once more, because a mapped file can be changed, and owners install without a look at checksums.
+        file.backup.verify(block).map_err(BackupError::at(file.backup.path()))?;
         let bytes = Bytes::of(&file.backup, block)?;
         let mut places: Vec<Vec<u32>> = vec![Vec::new(); usize::from(shards)];
         let mut at = 0;
@@ -222,7 +238,7 @@ impl Batch {
             if done >= most || shard.turn_budget() < TURN_BUDGET_LOW {
                 break;
             }
-            let installed = shard.install(&bytes[place as usize..], now);
+            let installed = shard.install_verified(&bytes[place as usize..], now);
             self.next += 1;
             match installed {
                 Ok((installed, total)) => {

@@ -169,7 +169,7 @@ impl Plan {
 
 /// Identity and positions of the backup that is to be continued.
 fn earlier(path: &Path, office: &Office) -> Result<(u64, Vec<Version>), BackupError> {
-    if !office.node.config.log_changes {
+    if !office.node.config.logs_changes() {
         return Err(BackupError::NotInLog("this node keeps no log of changes (--log-changes)"));
     }
     let file = Backup::open(path, Mode::Strict)?;

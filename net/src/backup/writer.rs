@@ -78,11 +78,13 @@ impl Writer {
     }
 
     /// Writes a block of whole records of `shard`, which is not empty.
+    ///
+    /// Errors: a record does not fit its checksum, which memory that lies would do; the file system refuses.
     pub fn records(&mut self, shard: u16, records: &[u8]) -> Result<(), Fault> {
         let before = self.tally.records;
         let mut rest = records;
         while !rest.is_empty() {
-            let head = RecordHead::read(rest).map_err(|error| Damage::Record(error).at(self.bytes))?;
+            let head = RecordHead::verify(rest).map_err(|error| Damage::Record(error).at(self.bytes))?;
             self.tally.count_head(&head);
             rest = &rest[head.total..];
         }

@@ -18,6 +18,11 @@ pub enum AdminSocket {
 }
 
 impl Config {
+    /// Deletes, touches and flushes stay in the log: for backups, or for other nodes.
+    pub fn logs_changes(&self) -> bool {
+        self.log_changes || self.replication.is_wanted()
+    }
+
     pub(super) fn read_operator(&mut self, flags: &Flags, env: &dyn Fn(&str) -> Option<String>) {
         self.admin_socket = match flags.path("admin-socket") {
             None => AdminSocket::ByPort,

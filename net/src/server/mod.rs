@@ -156,7 +156,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let auth = Arc::new(Auth::of(&config));
     auth.load()?;
     let (engine, mut shards, keeper) = open_engine(&config)?;
-    restoring::restore(&config, &mut shards)?;
+    restoring::restore(&config, &engine, &mut shards)?;
     if config.daemonize {
         // A core dump is written to the directory that the process is in.
         let (keeps_directory, keeps_output) = (config.core_dumps, config.verbosity > 0);
@@ -400,6 +400,6 @@ fn engine_options(config: &Config) -> EngineOptions {
         huge_pages: config.huge_pages,
         slab_bytes: None,
         node: config.replication.node_number,
-        log_changes: config.log_changes || config.replication.is_wanted(),
+        log_changes: config.logs_changes(),
     }
 }

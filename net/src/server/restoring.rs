@@ -2,18 +2,18 @@
 
 use std::time::Instant;
 
-use ringcache_engine::{Now, Shard};
+use ringcache_engine::{Engine, Now, Shard};
 
 use crate::backup::BackupError;
 use crate::backup::file::Mode;
-use crate::backup::restore::{check_all, into_shards, report};
+use crate::backup::restore::{Took, check_all, into_shards, report};
 use crate::clock::Clock;
 use crate::config::Config;
 
 /// Installs the backups of `--restore`, where there are any.
 ///
 /// Errors: something is wrong with one of them; then nothing was installed.
-pub(super) fn restore(config: &Config, shards: &mut [Shard]) -> Result<(), BackupError> {
+pub(super) fn restore(config: &Config, engine: &Engine, shards: &mut [Shard]) -> Result<(), BackupError> {
     if config.restore.is_empty() {
         return Ok(());
     }
@@ -24,8 +24,12 @@ pub(super) fn restore(config: &Config, shards: &mut [Shard]) -> Result<(), Backu
     for lost in files.iter().flat_map(|file| &file.losses.shown) {
         tracing::warn!("--salvage: {lost}");
     }
-    let counts = into_shards(&files, shards, &clock);
-    let result = report(&files, counts, begun.elapsed());
+    let check = begun.elapsed();
+    engine.expect_much(true);
+    let counts = into_shards(&files, shards, &clock)?;
+    engine.expect_much(false);
+    let took = Took { check, install: begun.elapsed() - check };
+    let result = report(&files, counts, took);
     tracing::info!(%result, "backup restored");
     Ok(())
 }

@@ -79,7 +79,8 @@ impl Links {
         let needed = self.feeds().filter_map(Feed::needs_after);
         let parked = self.parked.iter().map(|(parked, _)| parked.needs_after());
         let away = self.away.iter().map(|(_, position, _)| *position);
-        local.shard.set_followed(needed.chain(parked).chain(away).min());
+        let backup = local.node.backups.followed(local.number);
+        local.shard.set_followed(needed.chain(parked).chain(away).chain(backup).min());
     }
 
     pub(super) fn forget_the_absent(&mut self, moment: Moment) {

@@ -43,6 +43,8 @@ impl Shards for Reached<'_> {
     }
 
     fn begin_copy(&mut self, mark: CopyMark, flushed: Version, sequence: u64) {
+        // What goes now goes without a word in the log.
+        self.local.node.backups.renew_history();
         self.ask_all(sequence, || Task::BeginCopy { mark, flushed });
     }
 
