@@ -30,7 +30,7 @@ impl SlotCursor {
     }
 
     /// Over all slots.
-    pub(crate) fn all() -> Self {
+    pub fn all() -> Self {
         Self::new(Slot(0), Slot(crate::limits::SLOTS as u16 - 1))
     }
 

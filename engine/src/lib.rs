@@ -12,6 +12,7 @@ pub mod version;
 pub mod write;
 
 mod copy;
+mod digest;
 mod engine;
 mod expiry;
 mod export;
@@ -31,6 +32,7 @@ mod sync;
 mod warm;
 
 pub use copy::{CopyMark, Part, SweepCursor};
+pub use digest::{RecordDigest, SlotDigest, SlotDigests};
 pub use engine::{Engine, EngineOptions, OpenError};
 pub use export::SlotCursor;
 pub use hash::{KeyHash, ShardId, Slot};
@@ -38,7 +40,7 @@ pub use install::Installed;
 pub use log::{LargeRecord, LogCursor, Step};
 pub use reader::{Approach, Asleep, Candidate, Lookup, Miss, Parts, PinnedValue, Reader, RecordRef, Token};
 pub use record::{Kind, RecordError, RecordHead, record_bytes};
-pub use shard::{Evicted, Shard};
+pub use shard::{Evicted, ScrubCursor, Scrubbed, Shard};
 pub use stats::ShardStats;
 pub use time::{Expiry, Now, Seconds};
 pub use version::Version;

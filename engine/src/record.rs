@@ -409,13 +409,27 @@ impl<'a> RecordView<'a> {
         KeyHash::of(self.key())
     }
 
+    /// The checksum that it was published with.
+    pub(crate) fn crc(self) -> u32 {
+        self.load32(CRC_AT)
+    }
+
+    /// Whether its kind and its lengths can be those of a record of at most `left` bytes.
+    pub(crate) fn is_plausible(self, left: u64) -> bool {
+        let [key_len, kind] = self.key_len_and_kind();
+        left >= HEADER_BYTES as u64
+            && Kind::of(kind).is_some()
+            && usize::from(key_len) <= crate::limits::KEY_BYTES_MAX
+            && self.total() as u64 <= left
+    }
+
     /// Whether the checksum still fits the bytes: what the scrubber and every receiver ask.
     pub(crate) fn is_intact(self) -> bool {
         let shape = self.shape();
         let [key_len, kind] = self.key_len_and_kind();
         let rest = self.bytes(HEADER_BYTES, shape.end() - HEADER_BYTES);
         let crc = checksum(self.version(), shape.value_len as u32, key_len, kind, rest);
-        crc == self.load32(CRC_AT)
+        crc == self.crc()
     }
 
     /// The record as a draft that makes the same record elsewhere.

@@ -17,6 +17,7 @@ mod followed;
 mod keep;
 pub(crate) mod price;
 mod reclaim;
+mod scrub;
 mod store;
 mod touch;
 
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(crate) use reclaim::BATCH;
+pub use scrub::{ScrubCursor, Scrubbed};
 
 use crate::copy::Marks;
 use crate::engine::{ShardShared, Shared};
@@ -101,6 +103,8 @@ pub(crate) struct Owner {
     /// Dead slabs that followers need, oldest first, and their bytes.
     held: VecDeque<SlabId>,
     held_bytes: u64,
+    /// Where other nodes take writes as well: up to which version all of theirs have come.
+    settled: Option<Version>,
     /// Marks of copies that records may have.
     pub(crate) marks: Marks,
 }
@@ -128,6 +132,7 @@ impl Shard {
             forgotten: Version::ZERO,
             held: VecDeque::new(),
             held_bytes: 0,
+            settled: None,
             marks: Marks::default(),
         };
         let shard = Self { shared, owner, _not_sync: PhantomData };
@@ -181,6 +186,16 @@ impl Shard {
         self.owner.waiting_bytes_max(&self.shared).saturating_sub(self.owner.waiting_bytes)
     }
 
+    /// Where other nodes take writes to the same keys as well, so that versions have to settle all that happens: up to
+    /// which version all that they wrote has come here. `None`, as at first, where there are no others.
+    ///
+    /// A touch then writes its record anew, with another version and the same CAS, because no version tells which of two
+    /// touches in place is the later one. A delete speaks against what has not come yet, also where the key is deleted
+    /// already; and so does a newer record that ends or is evicted: it leaves a tombstone.
+    pub fn set_settled(&mut self, settled: Option<Version>) {
+        self.owner.settled = settled;
+    }
+
     /// Begins or ends to remember evicted records for [`Shard::take_evicted`].
     pub fn remember_evicted(&mut self, on: bool) {
         if on != self.owner.evicted.is_some() {
@@ -226,7 +241,7 @@ impl Owner {
             Life::Deleted => None,
             Life::Expired | Life::Flushed => {
                 self.count_reclaimed(shared, view);
-                self.take_out(shared, place);
+                self.end(shared, place, now);
                 None
             }
         }

@@ -380,6 +380,36 @@ impl Index {
         }
     }
 
+    /// The locations that `is_asked` takes. Cost: a pass over the whole index.
+    pub(crate) fn locations(
+        &self,
+        shared: &IndexShared,
+        is_asked: impl Fn(Location) -> bool,
+    ) -> Vec<Location> {
+        self.places(shared)
+            .filter_map(|(bucket, place)| bucket.location(place))
+            .filter(|&location| is_asked(location))
+            .collect()
+    }
+
+    /// Takes a location out whose key can't be read any more. What the key's home counts of keys that passed it stays too
+    /// high, which costs searches a line.
+    pub(crate) fn strike(&mut self, shared: &IndexShared, location: Location) {
+        let place = self.places(shared).find(|(bucket, place)| bucket.location(*place) == Some(location));
+        if let Some((bucket, place)) = place {
+            bucket.clear(place);
+            self.keys -= 1;
+        }
+    }
+
+    /// All places of the tables in use.
+    fn places<'s>(&self, shared: &'s IndexShared) -> impl Iterator<Item = (Bucket<'s>, usize)> {
+        let (number, table) = shared.current();
+        let older = self.is_growing(shared).then(|| shared.table(number - 1));
+        let lines = older.into_iter().chain([table]).flat_map(|table| table.lines.as_slice());
+        lines.flat_map(|line| (0..BUCKET_SLOTS).map(move |place| (Bucket(line), place)))
+    }
+
     /// Visits the keys of some slots whose home bucket holds `from`, and returns the first place of the next home, or
     /// `None` at the end. A cursor that only keeps its place stays valid while the index grows.
     pub(crate) fn visit_home(

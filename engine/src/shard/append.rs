@@ -239,6 +239,24 @@ impl Owner {
         Some(id)
     }
 
+    /// Removes a key whose time is over, or that is evicted. While something older may still come from other nodes that
+    /// take writes, a tombstone of its version stays and speaks against that.
+    pub(super) fn end(&mut self, shared: &Shared, place: Place, now: Now) {
+        let view = RecordView::at(&shared.arena, place.location);
+        let may_come_back = self.settled.is_some_and(|settled| view.version() > settled);
+        if may_come_back && view.kind() == Kind::Value && view.version() > self.flushed(shared) {
+            let tombstone = Draft::tombstone(view.version(), view.key(), now);
+            if let Some(location) = self.append(shared, &tombstone, Queue::Small, now.seconds, 0) {
+                let part = self.part(shared);
+                part.counters.bytes.add(tombstone.shape().total() as u64);
+                part.counters.tombstones.add(1);
+                self.index.replace(&part.index, place, location);
+                return self.bury(shared, place.location);
+            }
+        }
+        self.take_out(shared, place);
+    }
+
     /// Removes a key without a word about it; its record is dead.
     pub(crate) fn take_out(&mut self, shared: &Shared, place: Place) {
         self.index.remove(&self.part(shared).index, place);

@@ -17,7 +17,7 @@ impl Owner {
     ) -> Outcome {
         let Some(place) = self.find_living(shared, write, now) else {
             // It may have been here and been evicted, and still be where the log is followed.
-            if self.find(shared, write.hash, write.key).is_none() {
+            if self.settled.is_some() || self.find(shared, write.hash, write.key).is_none() {
                 self.remove(shared, write, now);
             }
             return Outcome::bare(Status::NotFound);

@@ -117,6 +117,17 @@ impl Owner {
         }
     }
 
+    /// Retires a dead slab even if followers need it.
+    pub(super) fn give_up(&mut self, shared: &Shared, id: SlabId) {
+        match self.held.iter().position(|held| *held == id) {
+            Some(at) => {
+                self.held.remove(at);
+                self.release(shared, id);
+            }
+            None => self.retire(shared, id),
+        }
+    }
+
     fn release(&mut self, shared: &Shared, id: SlabId) {
         self.held_bytes -= self.slabs.get(id).cost(shared.slab_bytes);
         self.retire(shared, id);

@@ -231,7 +231,7 @@ impl Owner {
         match (state, job.purpose) {
             (Life::Expired | Life::Flushed, _) => {
                 self.count_reclaimed(shared, view);
-                self.take_out(shared, place);
+                self.end(shared, place, now);
             }
             (_, Purpose::Sweep) => job.stays.include(view.expiry()),
             (_, Purpose::Clean) => {
@@ -256,7 +256,7 @@ impl Owner {
 
     fn evict_record(&mut self, shared: &Shared, place: Place, now: Now) {
         self.note_eviction(shared, place.location, now);
-        self.take_out(shared, place);
+        self.end(shared, place, now);
     }
 
     /// Counts a record that goes while it is alive, and remembers it for those who look on. A tombstone is nobody's loss.
@@ -283,7 +283,7 @@ impl Owner {
     }
 
     /// Keeps a living record by copying it to the end of a queue; it is lost only when even the spare is used up.
-    fn carry(&mut self, shared: &Shared, place: Place, queue: Queue, access: u32, now: Now) {
+    pub(super) fn carry(&mut self, shared: &Shared, place: Place, queue: Queue, access: u32, now: Now) {
         let view = RecordView::at(&shared.arena, place.location);
         let id = self.slab_of(shared, place.location);
         if self.slabs.get(id).is_run() {

@@ -176,6 +176,27 @@ impl LastWords {
         }
     }
 
+    /// Writes to one key, or deletes it.
+    pub fn write_key(
+        &mut self,
+        node: &mut Node,
+        random: &mut Random,
+        key: &[u8],
+        longest: u64,
+        is_delete: bool,
+    ) {
+        match random.below(6) {
+            _ if is_delete => {
+                node.apply(key, Op::Delete(Delete::default()));
+            }
+            0 => {
+                let expiry = expiry(random, node.now.seconds);
+                node.apply(key, Op::Touch { expiry, fetches: random.one_in(2) });
+            }
+            _ => self.set(node, random, key.to_vec(), longest),
+        }
+    }
+
     fn flush(&mut self, node: &mut Node, random: &mut Random) {
         let at = random.one_in(2).then(|| Seconds(node.now.seconds.0 + 1 + random.below(4) as u32));
         node.flush(at);
