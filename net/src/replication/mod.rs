@@ -10,12 +10,13 @@
 //!
 //! One link for each shard of the primary, on the ring of that shard's owner. [`feed`] and [`follow`] are its two ends,
 //! [`frame`] and [`message`] what is on it, [`greeting`] how it begins. [`coordinator`] decides when links are made and
-//! what role the node has, [`held`] which answers wait for replicas. All of these take bytes, events and the time and
+//! what role the node has, [`followers`] what replicas mean for a shard, [`held`] which answers wait for them. All of these take bytes, events and the time and
 //! return values; sockets are the business of `worker/links.rs` and `server/replication.rs`.
 
 pub mod coordinator;
 pub mod feed;
 pub mod follow;
+pub mod followers;
 pub mod frame;
 pub mod greeting;
 pub mod held;

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringcache_engine::{Part, ShardId, Version};
 
@@ -16,17 +15,16 @@ mod reached;
 use super::connections::Receiving;
 use super::{Local, Worker};
 use crate::driver::{Driver, Outgoing, Received};
-use crate::limits::{LINK_RECEIVED_SLACK_BYTES, REPLICAS_MAX};
+use crate::limits::LINK_RECEIVED_SLACK_BYTES;
 use crate::mesh::Ticket;
 use crate::output::Output;
 use crate::replication::coordinator::Event;
-use crate::replication::feed::{Feed, FeedEvent, LinkError, Parked};
+use crate::replication::feed::{Feed, FeedEvent, LinkError};
 use crate::replication::follow::{Follow, FollowEvent};
+use crate::replication::followers::{Followers, refusal};
 use crate::replication::frame::{FrameReader, HEADER_BYTES};
-use crate::replication::history::Shown;
 use crate::replication::liveness::Moment;
-use crate::replication::message::{Follow as Greeting, Refuse};
-use crate::replication::node::{Entry, Joined, JoinedEnd, Replication, Role, SourceId};
+use crate::replication::node::{Entry, Joined, JoinedEnd, Replication, SourceId};
 use crate::replication::order::Order;
 use crate::replication::tally::{FeedTally, FollowTally};
 use reached::Reached;
@@ -37,11 +35,7 @@ pub struct Links {
     places: Vec<Place>,
     /// Work for this worker's shard, oldest first, with the worker whose link asks.
     orders: VecDeque<(u16, Box<Order>)>,
-    /// Full copies that were broken off.
-    parked: Vec<(Parked, Duration)>,
-    /// Positions that replicas which are away have reached, and since when.
-    away: Vec<(u128, Version, Duration)>,
-    positions: Vec<Version>,
+    followers: Followers,
     /// A link has more to do than this turn allowed.
     has_more: bool,
 }
@@ -82,9 +76,7 @@ impl Links {
             replication,
             places: Vec::new(),
             orders: VecDeque::new(),
-            parked: Vec::new(),
-            away: Vec::new(),
-            positions: Vec::new(),
+            followers: Followers::default(),
             has_more: false,
         }
     }
@@ -252,9 +244,11 @@ impl Worker {
         for ticket in links.tickets() {
             links.poll_link(ticket, local, driver, moment);
         }
-        links.forget_the_absent(moment);
-        links.set_followed(local);
-        local.gate = links.refusal(moment);
+        links.followers.forget_the_absent(moment);
+        let backup = local.node.backups.followed(local.number);
+        let needed = links.followers.needs_after(feeds(&links.places));
+        local.shard.set_followed(needed.into_iter().chain(backup).min());
+        local.gate = refusal(feeds(&links.places), &links.replication, moment);
         self.release_held(moment);
     }
 
@@ -346,50 +340,13 @@ impl Links {
             let event = feed.handle_frame(&frame, moment, out)?;
             reader.advance(bytes);
             if let FeedEvent::Follow(greeting) = event {
-                self.begin_feed(feed, &greeting, peer, local, moment, out);
+                // This link is out of its place.
+                let count = feeds(&self.places).count() + 1;
+                let Self { followers, replication, .. } = self;
+                followers.welcome(feed, &greeting, peer, count, replication, &mut local.shard, moment, out);
             }
         }
         Ok(())
-    }
-
-    /// Decides how a replica goes on.
-    fn begin_feed(
-        &mut self,
-        feed: &mut Feed,
-        greeting: &Greeting,
-        peer: u128,
-        local: &mut Local,
-        moment: Moment,
-        out: &mut Output,
-    ) {
-        let role = self.replication.role();
-        let refuse = match role {
-            Role::Replica => Some(Refuse::NotPrimary),
-            _ if (role == Role::Peer) != greeting.is_peer => Some(Refuse::Roles),
-            _ if self.feeds().count() >= REPLICAS_MAX => Some(Refuse::TooMany),
-            _ => None,
-        };
-        if let Some(why) = refuse {
-            tracing::warn!(replica = format_args!("{peer:032x}"), "a replica is refused: {why}");
-            return feed.refuse(why, out);
-        }
-        self.away.retain(|(node, ..)| *node != peer);
-        let histories = self.replication.histories().clone();
-        let parked = self.parked.iter().position(|(parked, _)| parked.name == greeting.copy);
-        if let Some(place) = parked {
-            let (parked, _) = self.parked.remove(place);
-            if !parked.has_lost(&local.shard) {
-                return feed.go_on(parked, greeting, histories.current, &local.shard, out);
-            }
-        }
-        let shown = Shown {
-            shard: local.number,
-            position: local.shard.position(moment.now),
-            forgotten: local.shard.forgotten(),
-        };
-        let start = histories.start(&greeting.standing, shown);
-        let name = self.replication.next_copy_name();
-        feed.start(start, greeting, histories.current, name, &local.shard, out);
     }
 
     /// The kernel has nothing of the link any more.
@@ -401,13 +358,29 @@ impl Links {
         match end {
             End::Feed { feed, .. } => {
                 tracing::info!(address, "a replica's link closed: {reason}");
-                self.take_leave(peer, *feed, moment);
+                let patience = self.replication.options.patience;
+                self.followers.take_leave(peer, *feed, patience, moment);
             }
             End::Follow { follow, source, shard } => {
                 let progress = follow.into_progress();
                 self.replication.tell(Event::Closed { source, shard, progress, reason });
             }
         }
+    }
+}
+
+/// The links to replicas.
+fn feeds(places: &[Place]) -> impl Iterator<Item = &Feed> + Clone {
+    places.iter().filter_map(|place| match &place.link.as_deref()?.end {
+        End::Feed { feed, .. } => Some(&**feed),
+        End::Follow { .. } => None,
+    })
+}
+
+impl Links {
+    /// Up to where writes may be answered.
+    fn answerable(&mut self) -> Version {
+        self.followers.answerable(feeds(&self.places), self.replication.options.quorum)
     }
 }
 
