@@ -95,7 +95,7 @@ impl Shard {
         owner.marks.add(mark);
         owner.clock.observe(flushed);
         owner.part(shared).flushed.store(flushed.0, std::sync::atomic::Ordering::Release);
-        owner.forget(owner.clock.latest());
+        owner.forget_all();
     }
 
     fn clear_mark(&mut self, mark: CopyMark) {
@@ -110,7 +110,7 @@ impl Shard {
         }
     }
 
-    /// Takes out what belongs to `part` and has not got the mark: some hundred keys, or what some thousand buckets hold.
+    /// Takes out what belongs to `part` and has not got the mark, and has those who follow this node begin anew: some hundred keys, or what some thousand buckets hold.
     /// True when no such record is left; what is written after the sweep began may stay or go.
     pub fn sweep_unmarked(&mut self, cursor: &mut SweepCursor, mark: CopyMark, part: Part) -> bool {
         let mut unmarked = Vec::new();
@@ -125,6 +125,9 @@ impl Shard {
         owner.publish_items(shared);
         if cursor.0.is_done() && part == Part::WHOLE {
             owner.marks = Marks::only(mark);
+        }
+        if cursor.0.is_done() {
+            owner.forget_all();
         }
         cursor.0.is_done()
     }

@@ -4,7 +4,7 @@
 mod bed;
 
 use bed::{Draw, LastWords, Node, Random, seeds, whole};
-use ringcache_engine::{CopyMark, EngineOptions, LogCursor, Part, Step, SweepCursor, Version};
+use ringcache_engine::{CopyMark, EngineOptions, LogCursor, Now, Part, Step, SweepCursor, Version};
 
 /// A link from one shard: a cursor, and where to go back to when what it put out was not acknowledged.
 struct Link {
@@ -219,4 +219,73 @@ fn a_follower_that_lags_is_equal_after_more_copies() {
         copies += run.copies - 1;
     }
     assert!(copies > 12, "the log has forgotten something only {copies} times");
+}
+
+/// Goal: a copy makes a node what its source is, even if that node has written newer versions and keys of its own, and
+/// goes on from there. Method: the target writes by itself, on a clock that is ahead, before some of the copies.
+#[test]
+fn a_copy_replaces_what_its_target_wrote_by_itself() {
+    for seed in seeds(6) {
+        let mut random = Random(seed);
+        let (mut source, mut target) = (Node::open(&large(2, 1)), Node::open(&large(3, 2)));
+        let draw = Draw { keys: 800, longest: 9_000, flushes: 3_000 };
+        let (mut words, mut own) = (LastWords::default(), LastWords::default());
+        (0..2_000).for_each(|_| words.write(&mut source, &mut random, draw));
+        let mut follower = Follower::new(&mut source, &mut target);
+        for round in 0..12 {
+            target.now = Now::from_unix_millis(source.now.unix_millis + 4_000);
+            for _ in 0..400 {
+                let key = format!("key:{}", random.below(1_200)).into_bytes();
+                let is_delete = random.one_in(5);
+                own.write_key(&mut target, &mut random, &key, 9_000, is_delete);
+            }
+            target.now = source.now;
+            follower.begin_copy(&mut source, &mut target);
+            for _ in 0..random.below(400) {
+                words.write(&mut source, &mut random, draw);
+                follower.step(&mut source, &mut target, &mut random, 4_000);
+            }
+            follower.catch_up(&mut source, &mut target);
+            words.compare(&source, &target, &format!("seed {seed}, round {round}"));
+            let is_own = |key: &&Vec<u8>| !words.keys.contains_key(*key) && target.show(key).is_some();
+            assert_eq!(own.keys.keys().find(is_own), None, "seed {seed}: not the source's");
+            words.pass(&mut source, 500);
+            target.now = source.now;
+        }
+    }
+}
+
+/// Goal: who follows a follower is equal too, through copies that replace what the one between them had.
+#[test]
+fn a_follower_of_a_follower_is_equal() {
+    for seed in seeds(6) {
+        let mut random = Random(seed);
+        let mut source = Node::open(&small(2));
+        let (mut between, mut last) = (Node::open(&large(3, 2)), Node::open(&large(1, 3)));
+        let draw = Draw { keys: 4_000, longest: 9_000, flushes: 8_000 };
+        let mut words = LastWords::default();
+        (0..4_000).for_each(|_| words.write(&mut source, &mut random, draw));
+        let mut first = Follower::new(&mut source, &mut between);
+        let mut second = Follower::new(&mut between, &mut last);
+        for round in 0..2_000 {
+            (0..random.below(12)).for_each(|_| words.write(&mut source, &mut random, draw));
+            if random.one_in(4) {
+                words.pass(&mut source, random.below(800));
+                (between.now, last.now) = (source.now, source.now);
+                between.maintain();
+                last.maintain();
+            }
+            if random.one_in(500) {
+                first.begin_copy(&mut source, &mut between);
+            }
+            first.step(&mut source, &mut between, &mut random, 30_000);
+            second.step(&mut between, &mut last, &mut random, 30_000);
+            if round % 500 == 499 {
+                first.catch_up(&mut source, &mut between);
+                second.catch_up(&mut between, &mut last);
+                words.compare(&source, &between, &format!("seed {seed}, round {round}, the one between"));
+                words.compare(&source, &last, &format!("seed {seed}, round {round}, the last one"));
+            }
+        }
+    }
 }

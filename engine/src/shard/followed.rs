@@ -54,6 +54,12 @@ impl Owner {
         self.forgotten = self.forgotten.max(version);
     }
 
+    /// Takes note that no position that was given can be gone on from.
+    pub(crate) fn forget_all(&mut self) {
+        self.clock.next(0);
+        self.forget(self.clock.latest());
+    }
+
     /// Appends a record that only the log needs. It is dead at birth, and the last word.
     pub(crate) fn append_dead(&mut self, shared: &Shared, draft: &Draft<'_>, now: Now) {
         if !self.make_room(shared, draft.shape().total(), draft.expiry, now) {
