@@ -33,6 +33,8 @@ pub struct Counts {
     pub expired: u64,
     /// No memory could be freed for them.
     pub no_memory: u64,
+    /// Not accepted although the file was checked: the clock went back, or somebody changes the file.
+    pub refused: u64,
 }
 
 impl Counts {
@@ -41,6 +43,7 @@ impl Counts {
         self.older += other.older;
         self.expired += other.expired;
         self.no_memory += other.no_memory;
+        self.refused += other.refused;
     }
 
     fn note(&mut self, installed: Installed) {
@@ -111,6 +114,7 @@ pub fn report(files: &[Checked], counts: Counts, took: Took) -> Value {
         "older": counts.older,
         "expired": counts.expired,
         "no_memory": counts.no_memory,
+        "refused": counts.refused,
         "damaged_places": files.iter().map(|file| file.losses.places).sum::<u64>(),
         "damaged_bytes": files.iter().map(|file| file.losses.bytes).sum::<u64>(),
         "damage": lost,
@@ -245,8 +249,10 @@ impl Batch {
                     counts.note(installed);
                     done += total;
                 }
-                // The file was checked, so this means that somebody has changed it since.
-                Err(error) => tracing::error!(%error, "a checked backup changes while it is restored"),
+                Err(error) => {
+                    counts.refused += 1;
+                    tracing::error!(%error, "a record of a checked backup is refused");
+                }
             }
         }
         done
