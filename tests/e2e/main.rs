@@ -26,6 +26,8 @@ mod binary;
 mod dumps;
 /// Bad input: memcached's errors, and nothing worse.
 mod errors;
+/// A proxy that cuts links and damages what goes over them.
+mod interference;
 /// Connections: many, too many, idle ones, ones that never read.
 mod limits;
 /// Requests made from good ones by small changes.
@@ -38,6 +40,8 @@ mod meta;
 mod ordering;
 /// A panic in one worker ends the process.
 mod panic;
+/// Nodes that follow each other: equal copies, changing roles, waiting answers, bad company.
+mod replication;
 /// SIGTERM, SIGINT and `shutdown`: answers in flight are sent, the exit code is 0.
 mod shutdown;
 /// Flags, exit codes, pid file, port file, socket mode.
