@@ -154,7 +154,7 @@ impl LogCursor {
     /// empty; so empty it between two calls. Cost: what it copies, and a look into the index for each record; some ten
     /// nanoseconds when nothing is new.
     pub fn read(&mut self, shard: &mut Shard, now: Now, bytes: usize, out: &mut Vec<u8>) -> Step {
-        let began = self.began(shard, now);
+        let began = self.began(shard);
         self.show_flush(shard, out);
         let is_full_copy = self.position == Version::ZERO;
         let known = if is_full_copy { began } else { Version::ZERO };
@@ -168,7 +168,7 @@ impl LogCursor {
         };
         let is_past_read = self.past.is_read();
         if self.tail.is_read(shard) && (is_full_copy || is_past_read) {
-            self.reached = shard.position(now);
+            self.reached = shard.position();
         }
         let Some(step) = step else {
             self.position = self.reached;
@@ -179,15 +179,15 @@ impl LogCursor {
 
     /// Takes note of where the log ends, once; the first read does it where nobody has. A snapshot from before that is no
     /// place to go back to once something was read: it would begin later.
-    pub fn begin(&mut self, shard: &mut Shard, now: Now) {
-        self.began(shard, now);
+    pub fn begin(&mut self, shard: &mut Shard) {
+        self.began(shard);
     }
 
-    fn began(&mut self, shard: &mut Shard, now: Now) -> Version {
+    fn began(&mut self, shard: &mut Shard) -> Version {
         if let Some(began) = self.began {
             return began;
         }
-        let began = shard.position(now);
+        let began = shard.position();
         let slabs = &shard.owner.slabs;
         let open =
             slabs.all_open().map(|(id, slab)| OpenSlab { id, sequence: slab.sequence, read_to: slab.filled });

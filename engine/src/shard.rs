@@ -146,6 +146,11 @@ impl Shard {
         self.owner.id
     }
 
+    /// How many shards the node has.
+    pub fn shards(&self) -> u16 {
+        self.shared.options.shards
+    }
+
     /// Executes one write. The key is 1 to 250 bytes long, except for a flush.
     pub fn apply(&mut self, write: &Write<'_>, now: Now) -> Outcome {
         let (owner, shared) = (&mut self.owner, &*self.shared);

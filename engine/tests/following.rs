@@ -15,7 +15,7 @@ struct Link {
 impl Link {
     fn new(source: &mut Node, at: usize, position: Version) -> Self {
         let mut cursor = LogCursor::new(position);
-        cursor.begin(&mut source.shards[at], source.now);
+        cursor.begin(&mut source.shards[at]);
         Self { acknowledged: cursor.clone(), cursor }
     }
 }

@@ -50,7 +50,7 @@ impl World {
             for (number, shard) in node.shards.iter_mut().enumerate() {
                 for to in (0..count).filter(|to| *to != from) {
                     let mut cursor = LogCursor::new(Version::ZERO).of_origin(1 + from as u8);
-                    cursor.begin(shard, node.now);
+                    cursor.begin(shard);
                     links.push(Link { from, shard: number, to, acknowledged: cursor.clone(), cursor });
                 }
             }
@@ -72,10 +72,10 @@ impl World {
         let node = &mut self.nodes[at];
         let key = format!("key:{}", random.below(draw.keys)).into_bytes();
         let shard = usize::from(ringcache_engine::KeyHash::of(&key).shard(node.shards.len() as u16).0);
-        let before = node.shards[shard].position(node.now);
+        let before = node.shards[shard].position();
         let is_delete = random.one_in(4);
         self.words[at].write_key(node, random, &key, draw.longest, is_delete);
-        let after = node.shards[shard].position(node.now);
+        let after = node.shards[shard].position();
         if is_delete {
             let (from, to) = self.deletes.entry(key).or_insert((Version::ZERO, Version::ZERO));
             (*from, *to) = ((*from).max(before), (*to).max(after));

@@ -125,7 +125,7 @@ impl Plan {
             _ => None,
         };
         let begun = office.errands.run_on_all(|desk| {
-            let position = desk.shard.position(desk.now);
+            let position = desk.shard.position();
             if desk.node.backups.followed(desk.number).is_none() {
                 desk.node.backups.follow(desk.number, position);
             }

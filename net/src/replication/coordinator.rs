@@ -105,7 +105,9 @@ pub enum Action {
 
 struct Source {
     address: String,
-    history: HistoryId,
+    /// Where this node stands with the history that it followed last, here or elsewhere.
+    standing: Standing,
+    /// By shard of the source, as many as are known to be there.
     links: Vec<LinkState>,
 }
 
@@ -170,7 +172,8 @@ impl Coordinator {
     }
 
     fn add_source(&mut self, address: String, at: Duration) {
-        self.sources.push(Source { address, history: HistoryId::NONE, links: vec![LinkState::new(at)] });
+        let standing = Standing::default();
+        self.sources.push(Source { address, standing, links: vec![LinkState::new(at)] });
     }
 
     /// Takes an event at the time `at`.
@@ -222,7 +225,7 @@ impl Coordinator {
                 source: SourceId { place, generation },
                 address: source.address.clone(),
                 shard: shard as u16,
-                standing: source.standing(),
+                standing: source.standing.clone(),
                 progress: source.links[shard].progress.clone(),
                 is_peer,
             })
@@ -257,14 +260,14 @@ impl Coordinator {
             return;
         };
         let source = self.sources.first().expect("a replica follows somebody");
-        let standing = source.standing();
-        let is_complete = is_closed && !standing.positions.contains(&Version::ZERO);
+        let standing = source.standing.clone();
+        let is_complete = is_closed && standing.is_complete();
         if !is_complete && !promotion.force {
             let why = "a full copy is not complete: promote another replica, or use --force".to_owned();
             source_links(&mut self.sources).for_each(|link| link.stage = Stage::Due(at));
             return answer(&promotion.reply, Err(why));
         }
-        let former = (is_complete && standing.history != HistoryId::NONE).then_some(standing);
+        let former = is_complete.then_some(standing);
         self.histories = Histories { current: HistoryId((self.names)() | 1), former };
         self.change_role(Role::Primary, Vec::new(), at);
         answer(&promotion.reply, Ok(format!("primary of history {}", self.histories.current)));
@@ -284,19 +287,15 @@ impl Coordinator {
             return answer(&reply, Err("a promotion is under way".to_owned()));
         }
         let standing = match self.role {
-            Role::Replica => self.sources[0].standing(),
+            Role::Replica => self.sources[0].standing.clone(),
             // What it has written itself is its position in its own history, which a replica of it has followed.
             _ => Standing { history: self.histories.current, positions: written.to_vec() },
         };
         let text = format!("replica of {address}");
         self.change_role(Role::Replica, vec![address], at);
         let source = &mut self.sources[0];
-        source.history = standing.history;
-        let link = |position| LinkState { progress: Progress { position, copy: None }, ..LinkState::new(at) };
-        source.links = standing.positions.into_iter().map(link).collect();
-        if source.links.is_empty() {
-            source.links.push(LinkState::new(at));
-        }
+        source.links[0].progress.position = standing.positions.first().copied().unwrap_or(Version::ZERO);
+        source.standing = standing;
         answer(&reply, Ok(text));
     }
 
@@ -324,20 +323,17 @@ fn answer(reply: &mpsc::Sender<Result<String, String>>, text: Result<String, Str
 }
 
 impl Source {
-    fn standing(&self) -> Standing {
-        let positions = self.links.iter().map(|link| link.progress.position).collect();
-        Standing { history: self.history, positions }
-    }
-
     fn handle_dialled(&mut self, shard: u16, result: Result<u16, String>, at: Duration) {
         let Some(link) = self.links.get_mut(usize::from(shard)) else { return };
         match result {
             Ok(shards) => {
                 link.stage = Stage::Up;
-                let known = self.links.len();
-                // A node with other shards than before has a new history too.
                 self.links.truncate(usize::from(shards).max(usize::from(shard) + 1));
-                self.links.extend((known..usize::from(shards)).map(|_| LinkState::new(at)));
+                while self.links.len() < usize::from(shards) {
+                    let position = self.standing.positions.get(self.links.len()).copied();
+                    let progress = Progress { position: position.unwrap_or_default(), copy: None };
+                    self.links.push(LinkState { progress, ..LinkState::new(at) });
+                }
             }
             Err(reason) => {
                 tracing::warn!(source = self.address, shard, "no link: {reason}");
@@ -347,12 +343,19 @@ impl Source {
     }
 
     fn handle_welcomed(&mut self, shard: u16, history: HistoryId, copies: bool) {
-        if history != self.history {
-            // Positions of another history: what every shard has is all that is known of the new shards. Where the
-            // new history begins with a copy, nothing is.
-            let least = if copies { Version::ZERO } else { self.standing().least() };
-            self.history = history;
-            self.links.iter_mut().for_each(|link| link.progress = Progress { position: least, copy: None });
+        if history != self.standing.history {
+            // Its shards are the same keys where they are as many as before, else what holds for all former ones holds
+            // for each. Where it begins with a copy, nothing is known.
+            let shards = self.links.len() as u16;
+            let position = |shard| match copies {
+                true => Version::ZERO,
+                false => self.standing.position(shard, shards),
+            };
+            let positions: Vec<Version> = (0..shards).map(position).collect();
+            for (link, position) in self.links.iter_mut().zip(&positions) {
+                link.progress = Progress { position: *position, copy: None };
+            }
+            self.standing = Standing { history, positions };
         }
         if let Some(link) = self.links.get_mut(usize::from(shard)) {
             link.pause = LINK_PAUSE_MIN;
@@ -360,7 +363,11 @@ impl Source {
     }
 
     fn handle_closed(&mut self, shard: u16, progress: Progress, at: Duration) {
-        if let Some(link) = self.links.get_mut(usize::from(shard)) {
+        let shard = usize::from(shard);
+        if let Some(position) = self.standing.positions.get_mut(shard) {
+            *position = progress.position;
+        }
+        if let Some(link) = self.links.get_mut(shard) {
             link.progress = progress;
             link.rest(at);
         }

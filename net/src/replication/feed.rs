@@ -24,7 +24,7 @@ use super::liveness::{Liveness, Moment};
 use super::message::{Ack, Follow, Refuse, Welcome};
 use super::squeeze::Squeeze;
 use super::tally::FeedTally;
-use crate::limits::{LINK_BATCH_BYTES, LINK_NACKS_MAX, LINK_POSITION_PAUSE};
+use crate::limits::{LINK_BATCH_BYTES, LINK_NACKS_MAX};
 use crate::output::Output;
 
 /// Why a link ends.
@@ -103,8 +103,8 @@ pub struct Feed {
     owes_position: bool,
     /// The last look into the log found nothing unread.
     is_caught_up: bool,
-    /// When a position was sent last.
-    told_at: std::time::Duration,
+    /// The position that was sent last.
+    told: Version,
     liveness: Liveness,
     squeeze: Squeeze,
     batch: Vec<u8>,
@@ -173,7 +173,7 @@ impl Feed {
             position: Version::ZERO,
             owes_position: true,
             is_caught_up: false,
-            told_at: moment.at,
+            told: Version::ZERO,
             liveness: Liveness::new(patience, moment),
             squeeze: Squeeze::default(),
             batch: Vec::new(),
@@ -215,12 +215,12 @@ impl Feed {
         follow: &Follow,
         history: HistoryId,
         name: u64,
-        shard: &Shard,
+        shard: &mut Shard,
         out: &mut Output,
     ) {
         assert!(name != 0, "zero names no copy");
         self.is_peer = follow.is_peer;
-        let (phase, cursor, copy) = match start {
+        let (phase, mut cursor, copy) = match start {
             Start::After(position) => {
                 self.tally.note_resume();
                 self.position = position;
@@ -232,6 +232,8 @@ impl Feed {
             }
         };
         self.phase = phase;
+        // Before the first snapshot: going back must not be going to a later beginning.
+        cursor.begin(shard);
         self.acked = cursor.clone();
         self.cursor = cursor;
         let welcome = Welcome { history, copy, goes_on: false, flushed: shard.flushed() };
@@ -359,7 +361,7 @@ impl Feed {
         let is_done = match step {
             Step::Full if batch.is_empty() => false,
             Step::Full => {
-                self.send_records(&batch, Version::ZERO, moment, out);
+                self.send_records(&batch, Version::ZERO, out);
                 false
             }
             Step::Large(large) => {
@@ -368,11 +370,8 @@ impl Feed {
                 false
             }
             Step::CaughtUp(position) => {
-                let is_due = self.owes_position
-                    || !batch.is_empty()
-                    || moment.at.saturating_sub(self.told_at) >= LINK_POSITION_PAUSE;
-                if is_due {
-                    self.send_records(&batch, position, moment, out);
+                if self.owes_position || !batch.is_empty() || position != self.told {
+                    self.send_records(&batch, position, out);
                 }
                 true
             }
@@ -383,11 +382,11 @@ impl Feed {
     }
 
     /// Sends records, which complete `position`; zero: none.
-    fn send_records(&mut self, records: &[u8], position: Version, moment: Moment, out: &mut Output) {
+    fn send_records(&mut self, records: &[u8], position: Version, out: &mut Output) {
         let mut flags = 0;
         self.owes_position = position == Version::ZERO;
         if !self.owes_position {
-            self.told_at = moment.at;
+            self.told = position;
             let is_copying = matches!(self.phase, Phase::Copying { .. });
             if is_copying && !self.in_flight.iter().any(|frame| frame.ends_copy) {
                 flags |= FLAG_COPY_END;

@@ -287,8 +287,7 @@ impl Follow {
             self.phase = Phase::Following;
             self.progress.copy = None;
             if welcome.history != self.standing.history {
-                // The shards of another history are other keys: only what holds for all of them holds for one.
-                self.progress.position = self.standing.least();
+                self.progress.position = self.standing.position(self.part.shard.0, self.part.shards);
             }
             return Ok(());
         }

@@ -36,7 +36,6 @@ impl Followers {
         feeds: usize,
         replication: &Replication,
         shard: &mut Shard,
-        moment: Moment,
         out: &mut Output,
     ) {
         let role = replication.role();
@@ -59,8 +58,12 @@ impl Followers {
                 return feed.go_on(parked, follow, histories.current, shard, out);
             }
         }
-        let shown =
-            Shown { shard: shard.id().0, position: shard.position(moment.now), forgotten: shard.forgotten() };
+        let shown = Shown {
+            shard: shard.id().0,
+            shards: shard.shards(),
+            position: shard.position(),
+            forgotten: shard.forgotten(),
+        };
         let start = histories.start(&follow.standing, shown);
         feed.start(start, follow, histories.current, replication.next_copy_name(), shard, out);
     }

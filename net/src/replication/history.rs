@@ -33,6 +33,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Whether a full copy of every shard is there.
+    pub fn is_complete(&self) -> bool {
+        self.history != HistoryId::NONE && !self.positions.is_empty() && self.least() != Version::ZERO
+    }
+
     /// Whether a node that stands at `other` has nothing that a node standing here has not.
     fn covers(&self, other: &Standing) -> bool {
         self.history == other.history
@@ -40,8 +45,15 @@ impl Standing {
             && self.positions.iter().zip(&other.positions).all(|(mine, theirs)| theirs <= mine)
     }
 
+    /// Everything up to here is there of `shard`, one of `shards` of any node. Where the history's primary had as many,
+    /// the same keys belong to it.
+    pub fn position(&self, shard: u16, shards: u16) -> Version {
+        let is_same = self.positions.len() == usize::from(shards);
+        if is_same { self.positions[usize::from(shard)] } else { self.least() }
+    }
+
     /// Everything up to here is there, whatever shard it belongs to.
-    pub fn least(&self) -> Version {
+    fn least(&self) -> Version {
         self.positions.iter().copied().min().unwrap_or(Version::ZERO)
     }
 }
@@ -105,6 +117,8 @@ pub enum Start {
 pub struct Shown {
     /// Which shard.
     pub shard: u16,
+    /// Of how many.
+    pub shards: u16,
     /// Where its log stands.
     pub position: Version,
     /// Its log does not show all changes up to here any more.
@@ -128,7 +142,7 @@ impl Histories {
                 Some(former) if former.history != standing.history => return Start::Copy(Cause::Foreign),
                 None => return Start::Copy(Cause::Foreign),
                 Some(former) if !former.covers(standing) => return Start::Copy(Cause::Ahead),
-                Some(_) => standing.least(),
+                Some(_) => standing.position(shown.shard, shown.shards),
             }
         };
         match after {
@@ -156,7 +170,11 @@ mod tests {
     }
 
     fn start(standing: &Standing) -> Start {
-        let shown = Shown { shard: 1, position: Version(100), forgotten: Version(30) };
+        start_of(standing, 2)
+    }
+
+    fn start_of(standing: &Standing, shards: u16) -> Start {
+        let shown = Shown { shard: 1, shards, position: Version(100), forgotten: Version(30) };
         histories().start(standing, shown)
     }
 
@@ -172,14 +190,12 @@ mod tests {
 
     #[test]
     fn siblings_go_on_when_the_promoted_node_has_all_they_have() {
-        assert_eq!(
-            start(&standing(OLD, &[40, 60])),
-            Start::After(Version(40)),
-            "the least holds for any shard"
-        );
+        assert_eq!(start(&standing(OLD, &[40, 60])), Start::After(Version(60)));
+        let other = start_of(&standing(OLD, &[40, 60]), 3);
+        assert_eq!(other, Start::After(Version(40)), "the least holds for whichever shard");
         assert_eq!(start(&standing(OLD, &[51, 40])), Start::Copy(Cause::Ahead));
         assert_eq!(start(&standing(OLD, &[40])), Start::Copy(Cause::Ahead), "not the same shards");
-        assert_eq!(start(&standing(OLD, &[20, 60])), Start::Copy(Cause::Forgotten));
+        assert_eq!(start(&standing(OLD, &[40, 20])), Start::Copy(Cause::Forgotten));
     }
 
     #[test]

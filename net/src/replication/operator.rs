@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::coordinator::{Command, Event};
 use super::held::Quorum;
+use super::history::Cause;
 use super::node::{Entry, Replication};
 use super::tally::{FeedTally, LAG_BOUNDS_MILLIS};
 use crate::admin::{Audience, Failure, replication};
@@ -103,6 +104,8 @@ fn describe(entry: &Entry, now: u64) -> Value {
             "record_bytes": tally.record_bytes.value(),
             "sent_bytes": tally.sent_bytes.value(),
             "damaged_batches": tally.nacks.value(),
+            "resumes": tally.resumes.value(),
+            "full_copies": copies(tally),
             "lags": lags(tally),
         }),
         Entry::Follow { node, address, shard, tally } => {
@@ -125,6 +128,12 @@ fn describe(entry: &Entry, now: u64) -> Value {
             })
         }
     }
+}
+
+/// Full copies by cause, those that never happened left out.
+fn copies(tally: &FeedTally) -> Value {
+    let happened = Cause::ALL.iter().zip(&tally.copies).filter(|(_, count)| count.value() > 0);
+    happened.map(|(cause, count)| (cause.name().to_owned(), Value::from(count.value()))).collect()
 }
 
 /// How many acknowledgements were how late.

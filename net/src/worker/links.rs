@@ -343,7 +343,7 @@ impl Links {
                 // This link is out of its place.
                 let count = feeds(&self.places).count() + 1;
                 let Self { followers, replication, .. } = self;
-                followers.welcome(feed, &greeting, peer, count, replication, &mut local.shard, moment, out);
+                followers.welcome(feed, &greeting, peer, count, replication, &mut local.shard, out);
             }
         }
         Ok(())
