@@ -253,6 +253,20 @@ fn limits_hold_for_encrypted_connections() {
     wait_until("there is no room again", &server, connect);
 }
 
+/// Goal: `-R` counts the requests of a receive, not those of a record.
+#[test]
+fn many_records_are_no_way_around_the_limit_on_requests() {
+    let authority = Authority::new();
+    let server = authority.server("", &["-t", "1", "-R", "2"]);
+    let mut connection = authority.client().connect(server.port());
+    assert_eq!(connection.ask("mn"), "MN");
+    connection.send_records(&["mn\r\n"; 20]);
+    assert_eq!(connection.receive(20 * 4), b"MN\r\n".repeat(20));
+    let yields: u64 =
+        connection.stat("stats", "conn_yields").expect("a statistic").parse().expect("a number");
+    assert!(yields > 0, "twenty records, two requests each turn");
+}
+
 #[test]
 fn logins_are_asked_for_behind_tls() {
     let authority = Authority::new();

@@ -79,10 +79,19 @@ impl Worker {
         let mut reach = self.local.reach(ticket);
         let mut progress = None;
         let mut bytes = 0;
+        // A limit on requests is one of all that was received, in however many records.
+        let is_limited = reach.node.config.requests_limit != u32::MAX;
+        let mut together = Vec::new();
         let result = channel.handle_bytes(self.driver.bytes_mut(chunk), |plain| {
             bytes += plain.len();
+            if is_limited {
+                return together.extend_from_slice(plain);
+            }
             progress = Some(session.handle_bytes(plain, &mut reach, &mut outgoing.output));
         });
+        if !together.is_empty() {
+            progress = Some(session.handle_bytes(&together, &mut reach, &mut outgoing.output));
+        }
         let has_ended = channel.has_ended();
         *output = Some(outgoing);
         connection.held_bytes += bytes;
