@@ -53,7 +53,7 @@ const ANNOUNCED_RECORD: usize = 4;
 /// How often a busy worker lets glommio's other tasks run.
 const YIELD_EVERY: Duration = Duration::from_millis(1);
 
-/// What a worker is made of, made before its thread starts.
+/// What a worker is made of beside its ring, made by the thread that starts the node.
 pub struct Seed {
     /// What all workers share.
     pub node: Arc<Node>,
@@ -67,14 +67,18 @@ pub struct Seed {
     pub doors: Arc<Doors>,
     /// The sockets it accepts on; empty for all but the first.
     pub listeners: Vec<Listener>,
-    /// Its sockets for datagrams.
-    pub datagram_sockets: Vec<OwnedFd>,
     /// Where it sends those whose connections are encrypted.
     pub entrance: Option<Entrance>,
     /// Where its own ones come from, once their handshakes are over.
     pub exit: Option<Exit>,
     /// Where other threads' errands come from.
     pub errands: Tray,
+}
+
+/// A ring, and the sockets that it receives datagrams on.
+pub struct Prepared {
+    driver: Driver,
+    datagrams: Option<Box<Datagrams>>,
 }
 
 /// See the module's text.
@@ -115,14 +119,19 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Makes the worker on its own thread, with its ring.
-    pub fn new(seed: Seed) -> Result<Self, Refusal> {
-        let number = seed.shard.id().0;
-        let mut driver = Driver::new(seed.doors.event(number))?;
+    /// What has to be made on the worker's own thread and can be refused.
+    pub fn prepare(mut driver: Driver, datagram_sockets: Vec<OwnedFd>) -> Result<Prepared, Refusal> {
         let mut datagrams = None;
-        if !seed.datagram_sockets.is_empty() {
-            datagrams.insert(Box::new(Datagrams::new(seed.datagram_sockets))).poll(&mut driver)?;
+        if !datagram_sockets.is_empty() {
+            datagrams.insert(Box::new(Datagrams::new(datagram_sockets))).poll(&mut driver)?;
         }
+        Ok(Prepared { driver, datagrams })
+    }
+
+    /// Makes the worker, on the thread that prepared it.
+    pub fn new(seed: Seed, prepared: Prepared) -> Self {
+        let number = seed.shard.id().0;
+        let Prepared { driver, datagrams } = prepared;
         seed.doors.open(number, driver.ring());
         let now = Now::from_unix_millis(seed.node.clock.unix_millis());
         let spin = Spin::new(Duration::from_micros(u64::from(seed.node.config.spin_us)));
@@ -132,7 +141,7 @@ impl Worker {
             (options.quorum != Quorum::None).then(|| Box::new(Held::new(options.sync_timeout)))
         });
         let links = replication.map(|replication| Box::new(Links::new(replication)));
-        Ok(Self {
+        Self {
             acceptor: (!seed.listeners.is_empty()).then(|| Acceptor::new(seed.listeners)),
             entrance: seed.entrance,
             exit: seed.exit,
@@ -167,7 +176,7 @@ impl Worker {
             stopping: false,
             stop_deadline: None,
             drained: false,
-        })
+        }
     }
 
     /// Serves until the node has stopped. Sleeps inside of its own ring's system call, where a wake-up is cheapest;

@@ -7,7 +7,8 @@
 //! RINGCACHE_DIFFERENTIAL_COMMANDS=1000000 cargo test -p ringcache-net --test differential -- --nocapture
 //! ```
 //!
-//! `RINGCACHE_DIFFERENTIAL_SEED` repeats a run. A difference is shrunk to few commands before it is shown.
+//! `RINGCACHE_DIFFERENTIAL_SEED` repeats a run. A difference is shrunk to few commands before it is shown. The peer is the
+//! first `memcached` in `PATH`. Its clock is a timer of its main thread: where that starves, seconds differ.
 
 /// Random frames of the binary protocol.
 mod binary;

@@ -2,10 +2,11 @@
 //! is a byte wrong.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::server::{Connection, Directory, Server, is_root, run_ringcached};
+use crate::server::{Connection, Directory, Server, is_root, ringcached_path, run, run_ringcached};
 
 /// A directory with a memory file in it.
 struct Place {
@@ -231,6 +232,32 @@ fn a_torn_file_or_torn_books_are_refused_with_a_reason() {
         fill(&mut server.connect(), 1_000, 1);
         check(&mut server.connect(), 1_000, 1);
     }
+}
+
+/// Goal: what a machine lacks at one start does not cost the records. Method: a user who may have no more threads, and
+/// could remove the books.
+#[test]
+fn a_start_that_fails_for_want_of_threads_keeps_every_record() {
+    const NOBODY: u32 = 65_534;
+    let place = Place::new();
+    let server = place.start(&["-t", "2"]);
+    fill(&mut server.connect(), 1_000, 0);
+    stop(server, "USR1");
+    let mut limited = std::process::Command::new("prlimit");
+    limited.arg("--nproc=1").arg(ringcached_path()).args(["-t", "2", "-p", "-1", "-e", &place.file]);
+    if is_root() {
+        // No such limit holds for root.
+        limited.args(["-u", "nobody"]);
+        for path in [place.memory(), &place.books(), place.directory.path()] {
+            chown(path, Some(NOBODY), None).expect("root may");
+        }
+    }
+    let failed = run(limited.args(["-l", "127.0.0.1"]));
+    let reason = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!(failed.status.code(), Some(71), "{reason}");
+    assert!(reason.contains("cannot start a worker"), "{reason}");
+    let server = place.start(&["-t", "2"]);
+    check(&mut server.connect(), 1_000, 0);
 }
 
 #[test]

@@ -67,24 +67,51 @@ impl Drop for Keeper {
     }
 }
 
-impl Keeper {
-    /// Opens an engine on the file at `path`, with what an earlier process left in it if that can be used.
+/// A memory file that no other process has, in which nothing was touched yet.
+pub(super) struct Claim {
+    /// As given.
+    path: PathBuf,
+    books: PathBuf,
+    file: File,
+}
+
+impl Claim {
+    /// Takes possession of the file at `path`.
     ///
-    /// Errors: no such place, no regular file, another process, less room than `-m`; the engine's own.
-    pub(super) fn open(
-        path: &Path,
-        options: &EngineOptions,
-        workers: u16,
-    ) -> Result<(Engine, Vec<Shard>, Self), ServeError> {
-        let failed = |source| ServeError::MemoryFile { path: path.display().to_string(), source };
-        let (keeper, memory, books) = take(path, options.memory_bytes).map_err(failed)?;
-        let now = Now::from_unix_millis(sys::unix_millis());
-        let (engine, shards, beginning) =
-            Engine::open_in_file(options, workers, memory, books.as_deref(), now)?;
-        report(path, beginning);
-        Ok((engine, shards, keeper))
+    /// Errors: no such place, no regular file, another process, less room than `needed` bytes.
+    pub(super) fn of(path: &Path, needed: u64) -> Result<Self, ServeError> {
+        let claim = || -> Result<Self, FileError> {
+            // A daemon changes its directory before it writes the books.
+            let absolute = std::path::absolute(path)?;
+            let file = open_locked(&absolute, needed)?;
+            Ok(Self { path: path.to_owned(), books: with_suffix(&absolute, ".meta"), file })
+        };
+        claim().map_err(|source| ServeError::MemoryFile { path: path.display().to_string(), source })
     }
 
+    /// Opens an engine on the file, with what an earlier process left in it if that can be used. From here on nobody
+    /// else can use that.
+    pub(super) fn open(
+        self,
+        options: &EngineOptions,
+        workers: u16,
+    ) -> Result<(Engine, Vec<Shard>, Keeper), ServeError> {
+        let Self { path, books, file } = self;
+        let take = || -> Result<_, FileError> {
+            let left = take_books(&books, &file)?;
+            Ok((left, MemoryFile { file: file.try_clone()?.into(), identity: random_identity() }))
+        };
+        let failed = |source| ServeError::MemoryFile { path: path.display().to_string(), source };
+        let (left, memory) = take().map_err(failed)?;
+        let now = Now::from_unix_millis(sys::unix_millis());
+        let (engine, shards, beginning) =
+            Engine::open_in_file(options, workers, memory, left.as_deref(), now)?;
+        report(&path, beginning);
+        Ok((engine, shards, Keeper { books, file }))
+    }
+}
+
+impl Keeper {
     /// Leaves everything for the next start. A failure is logged, and the next start begins empty.
     pub(super) fn keep(&self, node: &Node, shards: Vec<Shard>) {
         let now = Now::from_unix_millis(node.clock.unix_millis());
@@ -110,17 +137,6 @@ fn report(path: &Path, beginning: Beginning) {
             tracing::info!(%file, records, bytes, expired, "records of an earlier process are taken over");
         }
     }
-}
-
-/// Takes possession of the file at `path`, and of what was left for this start.
-fn take(path: &Path, needed: u64) -> Result<(Keeper, MemoryFile, Option<Vec<u8>>), FileError> {
-    // A daemon changes its directory before it writes the books.
-    let path = std::path::absolute(path)?;
-    let file = open_locked(&path, needed)?;
-    let books_path = with_suffix(&path, ".meta");
-    let books = take_books(&books_path, &file)?;
-    let memory = MemoryFile { file: file.try_clone()?.into(), identity: random_identity() };
-    Ok((Keeper { books: books_path, file }, memory, books))
 }
 
 /// Opens the file for this process alone, and makes sure that there is room for `needed` bytes.

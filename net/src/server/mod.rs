@@ -1,11 +1,12 @@
 //! From a checked configuration to running workers, and back to nothing.
 //!
-//! `tcp`, `udp` and `unix` make the sockets, `files` writes what others read about the process, `memory_file` keeps the
-//! memory of `-e`, `operators` lets `ringctl` in, `restoring` begins with
-//! a backup, `roster` knows who is connected, `reload` what SIGHUP reads again; `tls` reads certificates, and
+//! `tcp`, `udp` and `unix` make the sockets, `berths` the threads of the workers, `files` writes what others read about the
+//! process, `memory_file` keeps the memory of `-e`, `operators` lets `ringctl` in, `restoring` begins with a backup,
+//! `roster` knows who is connected, `reload` what SIGHUP reads again; `tls` reads certificates, and
 //! `handshakes` is the thread that uses them.
 
 mod addresses;
+mod berths;
 mod files;
 pub mod handshakes;
 mod memory_file;
@@ -20,12 +21,11 @@ mod udp;
 mod unix;
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
 use std::thread;
 
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ringcache_engine::{Engine, EngineOptions, OpenError, Seconds, Shard};
 
 use crate::auth::{Auth, UserFileError};
@@ -33,16 +33,16 @@ use crate::backup::BackupError;
 use crate::config::{Config, Encryption, Terms};
 use crate::driver::{self, Refusal};
 use crate::errand::{self, Errands};
-use crate::limits::{
-    DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, EXECUTOR_BYTES, EXECUTOR_RING_DEPTH, ITEM_CAS_BYTES,
-};
-use crate::mesh::{self, Doors};
+use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, ITEM_CAS_BYTES};
+use crate::mesh::{self, Doors, MeshEnd};
 use crate::node::Node;
 use crate::replication::operator::Operator;
 use crate::sys::{self, Resource, Signal};
-use crate::worker::{Seed, Worker};
+use crate::worker::Seed;
+use berths::{Berth, Running};
+use files::PortLines;
 use handshakes::{Entrance, Exit, Handshakes};
-use memory_file::{FileError, Keeper};
+use memory_file::{Claim, FileError, Keeper};
 use operators::Entry;
 use tls::{Tls, TlsError};
 
@@ -155,8 +155,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let opened = replication::open(&config)?;
     let auth = Arc::new(Auth::of(&config));
     auth.load()?;
-    let (engine, mut shards, keeper) = open_engine(&config)?;
-    restoring::restore(&config, &engine, &mut shards)?;
+    let records = Records::claim(&config)?;
     if config.daemonize {
         // A core dump is written to the directory that the process is in.
         let (keeps_directory, keeps_output) = (config.core_dumps, config.verbosity > 0);
@@ -168,6 +167,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     {
         tracing::warn!(%error, "-k: memory can't be locked");
     }
+    let ports = PortLines::of(&sockets);
+    let stations = Stations::make(config.workers, sockets)?;
+    let (engine, shards, keeper) = records.open(&config)?;
     let started = Seconds((sys::unix_millis() / 1000) as u32);
     let replicating = opened.as_ref().map(|opened| Arc::clone(&opened.replication));
     let node = Arc::new(Node { auth, tls, replicating, ..Node::new(config, engine, started) });
@@ -179,18 +181,40 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         let tls = Arc::clone(&node.tls);
         node.reload.announce(move || tls.reload());
     }
-    run(&node, shards, sockets, opened, entry, keeper)
+    run(&node, shards, stations, &ports, opened, entry, keeper)
 }
 
-/// Opens the engine, on the memory file of `-e` where there is one.
-fn open_engine(config: &Config) -> Result<(Engine, Vec<Shard>, Option<Keeper>), ServeError> {
-    let options = engine_options(config);
-    let Some(path) = &config.memory_file else {
-        let (engine, shards) = Engine::open(&options, config.workers)?;
-        return Ok((engine, shards, None));
-    };
-    let (engine, shards, keeper) = Keeper::open(path, &options, config.workers)?;
-    Ok((engine, shards, Some(keeper)))
+/// Where the records will be.
+enum Records {
+    /// In memory that goes with the process.
+    Anonymous(Engine, Vec<Shard>),
+    /// In the file of `-e`.
+    File(Claim),
+}
+
+impl Records {
+    /// Finds out what can be refused while the start is in the foreground.
+    fn claim(config: &Config) -> Result<Self, ServeError> {
+        let options = engine_options(config);
+        let Some(path) = &config.memory_file else {
+            let (engine, mut shards) = Engine::open(&options, config.workers)?;
+            restoring::restore(config, &engine, &mut shards)?;
+            return Ok(Records::Anonymous(engine, shards));
+        };
+        Ok(Records::File(Claim::of(path, options.memory_bytes)?))
+    }
+
+    /// The engine. What an earlier process left is taken: if this start fails from here on, nobody finds it again.
+    fn open(self, config: &Config) -> Result<(Engine, Vec<Shard>, Option<Keeper>), ServeError> {
+        match self {
+            Records::Anonymous(engine, shards) => Ok((engine, shards, None)),
+            Records::File(claim) => {
+                let (engine, mut shards, keeper) = claim.open(&engine_options(config), config.workers)?;
+                restoring::restore(config, &engine, &mut shards)?;
+                Ok((engine, shards, Some(keeper)))
+            }
+        }
+    }
 }
 
 /// Runs the workers of a node until all of them have ended, and leaves their records to the next start if that was
@@ -198,18 +222,18 @@ fn open_engine(config: &Config) -> Result<(Engine, Vec<Shard>, Option<Keeper>), 
 fn run(
     node: &Arc<Node>,
     shards: Vec<Shard>,
-    sockets: Sockets,
+    stations: Stations,
+    ports: &PortLines,
     opened: Option<replication::Opened>,
     entry: Option<Entry>,
     keeper: Option<Keeper>,
 ) -> Result<(), ServeError> {
     let config = &node.config;
-    let ports = files::PortLines::of(&sockets);
-    sockets.listeners.iter().for_each(|listener| node.roster.listen(listener.socket.as_raw_fd()));
-    for (worker, sockets) in (0..).zip(&sockets.datagrams) {
-        sockets.iter().for_each(|socket| node.roster.listen_to_datagrams(worker, socket.as_raw_fd()));
+    stations.listeners.iter().for_each(|listener| node.roster.listen(listener.socket.as_raw_fd()));
+    for (worker, sockets) in (0..).zip(&stations.datagram_sockets) {
+        sockets.iter().for_each(|socket| node.roster.listen_to_datagrams(worker, *socket));
     }
-    let Started { workers, doors, errands } = start_workers(node, shards, sockets)?;
+    let Started { workers, doors, errands } = start_workers(node, shards, stations)?;
     await_signals(Arc::clone(node), doors);
     if let Some(opened) = opened {
         let replication = Arc::clone(&opened.replication);
@@ -241,47 +265,55 @@ fn run(
     Ok(())
 }
 
-/// The threads of the workers, each of which returns its shard if it got as far as serving.
-type Workers = Vec<ExecutorJoinHandle<Option<Shard>>>;
+/// What workers begin with, all but their shards.
+struct Stations {
+    berths: Vec<Berth>,
+    ends: Vec<MeshEnd>,
+    doors: Arc<Doors>,
+    listeners: Vec<Listener>,
+    /// Of each worker, which has them by now.
+    datagram_sockets: Vec<Vec<RawFd>>,
+}
+
+impl Stations {
+    fn make(workers: u16, sockets: Sockets) -> Result<Self, ServeError> {
+        let (ends, doors) = mesh::mesh(workers)
+            .map_err(|source| ServeError::System { what: "cannot make events", source })?;
+        let names = |sockets: &Vec<OwnedFd>| sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let datagram_sockets = sockets.datagrams.iter().map(names).collect();
+        let berths = Berth::make_all(sockets.datagrams, &doors)?;
+        Ok(Self { berths, ends, doors, listeners: sockets.listeners, datagram_sockets })
+    }
+}
 
 /// Running workers and the ways to them.
 struct Started {
-    workers: Workers,
+    workers: Vec<Running>,
     doors: Arc<Doors>,
     errands: Errands,
 }
 
-/// Starts a pinned thread per shard and returns once each of them has its ring.
-fn start_workers(node: &Arc<Node>, shards: Vec<Shard>, sockets: Sockets) -> Result<Started, ServeError> {
-    let (ends, doors) = mesh::mesh(node.config.workers)
-        .map_err(|source| ServeError::System { what: "cannot make events", source })?;
+/// Gives each worker its shard.
+fn start_workers(node: &Arc<Node>, shards: Vec<Shard>, stations: Stations) -> Result<Started, ServeError> {
+    let Stations { berths, ends, doors, listeners, .. } = stations;
     let (mut entrance, mut exits) = start_handshakes(node, &doors)?;
     let (errands, trays) = errand::errands(node.config.workers, Arc::clone(&doors));
-    let processors = sys::allowed_processors();
-    let pins = processors.len() >= shards.len();
-    let (ready, all_ready) = mpsc::channel();
-    let mut listeners = Some(sockets.listeners);
-    let mut workers = Workers::new();
-    let parts = shards.into_iter().zip(ends).zip(sockets.datagrams).zip(trays);
-    for (number, (((shard, mesh), datagram_sockets), errands)) in parts.enumerate() {
-        let seed = Seed {
+    let mut listeners = Some(listeners);
+    let parts = shards.into_iter().zip(ends).zip(berths).zip(trays);
+    let workers = parts.map(|(((shard, mesh), berth), errands)| {
+        berth.launch(Seed {
             shard,
             mesh,
             reader: node.engine.reader(),
             node: Arc::clone(node),
             doors: Arc::clone(&doors),
             listeners: listeners.take().unwrap_or_default(),
-            datagram_sockets,
             entrance: entrance.take(),
             exit: exits.next(),
             errands,
-        };
-        let placement = if pins { Placement::Fixed(processors[number]) } else { Placement::Unbound };
-        workers.push(start_worker(seed, placement, ready.clone())?);
-    }
-    drop(ready);
-    all_ready.iter().collect::<Result<(), Refusal>>()?;
-    Ok(Started { workers, doors, errands })
+        })
+    });
+    Ok(Started { workers: workers.collect(), doors: Arc::clone(&doors), errands })
 }
 
 /// Starts the thread of handshakes, where connections are encrypted, and gives its ends.
@@ -296,31 +328,6 @@ fn start_handshakes(
         .map_err(|source| ServeError::System { what: "cannot make events", source })?;
     handshakes.start(Arc::clone(node), Arc::clone(doors))?;
     Ok((Some(entrance), exits.into_iter()))
-}
-
-fn start_worker(
-    seed: Seed,
-    placement: Placement,
-    ready: mpsc::Sender<Result<(), Refusal>>,
-) -> Result<ExecutorJoinHandle<Option<Shard>>, ServeError> {
-    LocalExecutorBuilder::new(placement)
-        .name(&format!("worker-{}", seed.shard.id().0))
-        .io_memory(EXECUTOR_BYTES)
-        .ring_depth(EXECUTOR_RING_DEPTH)
-        .spawn(move || async move {
-            let made = Worker::new(seed);
-            let (worker, result) = match made {
-                Ok(worker) => (Some(worker), Ok(())),
-                Err(refusal) => (None, Err(refusal)),
-            };
-            ready.send(result).expect("the starting thread waits for every worker");
-            drop(ready);
-            match worker {
-                Some(worker) => Some(worker.run().await),
-                None => None,
-            }
-        })
-        .map_err(|error| ServeError::Executor(error.to_string()))
 }
 
 /// Starts the thread that waits for signals. It ends with the process.
