@@ -44,6 +44,7 @@ use files::PortLines;
 use handshakes::{Entrance, Exit, Handshakes};
 use memory_file::{Claim, FileError, Keeper};
 use operators::Entry;
+use restoring::Backups;
 use tls::{Tls, TlsError};
 
 /// A socket that connections are accepted on.
@@ -155,7 +156,8 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let opened = replication::open(&config)?;
     let auth = Arc::new(Auth::of(&config));
     auth.load()?;
-    let records = Records::claim(&config)?;
+    let backups = Backups::check(&config)?;
+    let records = Records::claim(&config, &backups)?;
     if config.daemonize {
         // A core dump is written to the directory that the process is in.
         let (keeps_directory, keeps_output) = (config.core_dumps, config.verbosity > 0);
@@ -169,7 +171,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     }
     let ports = PortLines::of(&sockets);
     let stations = Stations::make(config.workers, sockets)?;
-    let (engine, shards, keeper) = records.open(&config)?;
+    let (engine, shards, keeper) = records.open(&config, &backups)?;
     let started = Seconds((sys::unix_millis() / 1000) as u32);
     let replicating = opened.as_ref().map(|opened| Arc::clone(&opened.replication));
     let node = Arc::new(Node { auth, tls, replicating, ..Node::new(config, engine, started) });
@@ -194,23 +196,27 @@ enum Records {
 
 impl Records {
     /// Finds out what can be refused while the start is in the foreground.
-    fn claim(config: &Config) -> Result<Self, ServeError> {
+    fn claim(config: &Config, backups: &Backups) -> Result<Self, ServeError> {
         let options = engine_options(config);
         let Some(path) = &config.memory_file else {
             let (engine, mut shards) = Engine::open(&options, config.workers)?;
-            restoring::restore(config, &engine, &mut shards)?;
+            backups.install(&engine, &mut shards)?;
             return Ok(Records::Anonymous(engine, shards));
         };
         Ok(Records::File(Claim::of(path, options.memory_bytes)?))
     }
 
     /// The engine. What an earlier process left is taken: if this start fails from here on, nobody finds it again.
-    fn open(self, config: &Config) -> Result<(Engine, Vec<Shard>, Option<Keeper>), ServeError> {
+    fn open(
+        self,
+        config: &Config,
+        backups: &Backups,
+    ) -> Result<(Engine, Vec<Shard>, Option<Keeper>), ServeError> {
         match self {
             Records::Anonymous(engine, shards) => Ok((engine, shards, None)),
             Records::File(claim) => {
                 let (engine, mut shards, keeper) = claim.open(&engine_options(config), config.workers)?;
-                restoring::restore(config, &engine, &mut shards)?;
+                backups.install(&engine, &mut shards)?;
                 Ok((engine, shards, Some(keeper)))
             }
         }
