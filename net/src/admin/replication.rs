@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Audience, Failure};
+use super::Failure;
 
 /// The operator's side of replication. Every call may take its time: it runs on the operator's thread.
 pub trait Replication: Send + Sync {
@@ -23,9 +23,4 @@ pub trait Replication: Send + Sync {
     ///
     /// Errors: no address, or nobody there.
     fn replicate(&self, of: &str) -> Result<Value, Failure>;
-
-    /// Compares with the peers. The number `differences` of the result decides the exit code of `ringctl`.
-    ///
-    /// Errors: no peer can be asked; the operator has gone.
-    fn verify(&self, audience: &mut Audience<'_>) -> Result<Value, Failure>;
 }

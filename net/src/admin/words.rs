@@ -29,8 +29,6 @@ pub enum Request {
         /// HOST:PORT of the primary.
         of: String,
     },
-    /// Compare with the peers.
-    Verify {},
     /// Write records to a file.
     Backup {
         /// Where the file will be: an absolute path on the node's machine.

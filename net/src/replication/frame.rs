@@ -38,26 +38,12 @@ pub enum Kind {
     Ping = 8,
     /// The answer.
     Pong = 9,
-    /// Primary: digests of its slots at a position ([`super::verify`]).
-    Digests = 10,
-    /// Replica: the slots whose digests differ.
-    Differing = 11,
-    /// Primary: what it holds in such slots.
-    Listing = 12,
-    /// Replica: how the comparison ended.
-    Verdict = 13,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        use Kind::{
-            Ack, Differing, Digests, Follow, Large, Listing, Nack, Ping, Pong, Records, Refuse, Verdict,
-            Welcome,
-        };
-        let kinds = [
-            Follow, Welcome, Refuse, Records, Large, Ack, Nack, Ping, Pong, Digests, Differing, Listing,
-            Verdict,
-        ];
+        use Kind::{Ack, Follow, Large, Nack, Ping, Pong, Records, Refuse, Welcome};
+        let kinds = [Follow, Welcome, Refuse, Records, Large, Ack, Nack, Ping, Pong];
         kinds.into_iter().find(|kind| *kind as u8 == byte)
     }
 

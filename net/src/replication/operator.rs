@@ -11,7 +11,7 @@ use super::held::Quorum;
 use super::history::Cause;
 use super::node::{Entry, Replication};
 use super::tally::{FeedTally, LAG_BOUNDS_MILLIS};
-use crate::admin::{Audience, Failure, replication};
+use crate::admin::{Failure, replication};
 use crate::errand::Errands;
 use crate::limits::LINK_PROMOTE_PATIENCE;
 use crate::sys;
@@ -72,10 +72,6 @@ impl replication::Replication for Operator {
     fn replicate(&self, of: &str) -> Result<Value, Failure> {
         let written = self.errands.run_on_all(|desk| desk.shard.latest())?;
         self.command(Command::Replicate { address: of.to_owned(), written })
-    }
-
-    fn verify(&self, _: &mut Audience<'_>) -> Result<Value, Failure> {
-        Err(Failure("this version can't compare yet".to_owned()))
     }
 }
 
