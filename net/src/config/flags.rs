@@ -212,7 +212,7 @@ fn operator_flags() -> [Arg; 4] {
     ]
 }
 
-fn replication_flags() -> [Arg; 13] {
+fn replication_flags() -> [Arg; 12] {
     let file = |name, help| long_only(name, "file", help).value_parser(value_parser!(PathBuf));
     [
         long_only(
@@ -221,8 +221,6 @@ fn replication_flags() -> [Arg; 13] {
             "port that replicas connect to; -1 lets the kernel choose (default: none)",
         ),
         long_only("replica-of", "addr", "HOST:PORT of the replication port of the primary to follow"),
-        long_only("peer", "addr", "HOST:PORT of a node that accepts writes too; may be repeated")
-            .action(ArgAction::Append),
         long_only(
             "replication-mode",
             "mode",

@@ -14,7 +14,6 @@ impl Default for ReplicationOptions {
         Self {
             port: None,
             replica_of: None,
-            peers: Vec::new(),
             quorum: Quorum::None,
             sync_timeout: Duration::from_millis(1000),
             min_replicas: 0,
@@ -59,22 +58,13 @@ impl Config {
             };
         }
         options.replica_of = flags.text("replica-of").map(str::to_owned);
-        options.peers = flags.texts("peer").map(str::to_owned).collect();
-        for address in options.replica_of.iter().chain(&options.peers) {
-            let is_fit = address.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_fit = |address: &str| {
+            address.rsplit_once(':').is_some_and(|(host, port)| {
                 !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-            });
-            if !is_fit {
-                return Err(failure(format!("{address} is no HOST:PORT of a node's --replication-port")));
-            }
-        }
-        if options.replica_of.is_some() && !options.peers.is_empty() {
-            return Err(usage(
-                "a node can't follow a primary (--replica-of) and accept writes with peers (--peer)",
-            ));
-        }
-        if !options.peers.is_empty() && options.port.is_none() {
-            return Err(usage("--peer needs --replication-port: peers follow each other"));
+            })
+        };
+        if let Some(address) = options.replica_of.as_deref().filter(|address| !is_fit(address)) {
+            return Err(failure(format!("{address} is no HOST:PORT of a node's --replication-port")));
         }
         if let Some(text) = flags.text("replication-mode") {
             let wrong = "--replication-mode takes async, semi-sync, semi-sync:K or all";

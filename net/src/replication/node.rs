@@ -23,8 +23,6 @@ pub struct ReplicationOptions {
     pub port: Option<u16>,
     /// `--replica-of`: whom this node follows.
     pub replica_of: Option<String>,
-    /// `--peer`: who accepts writes as this node does.
-    pub peers: Vec<String>,
     /// `--replication-mode`.
     pub quorum: Quorum,
     /// `--sync-timeout-ms`: after this an answer is in doubt.
@@ -50,7 +48,7 @@ pub struct ReplicationOptions {
 impl ReplicationOptions {
     /// Whether this node hands out or follows a log at all.
     pub fn is_wanted(&self) -> bool {
-        self.port.is_some() || self.replica_of.is_some() || !self.peers.is_empty()
+        self.port.is_some() || self.replica_of.is_some()
     }
 }
 
@@ -168,7 +166,6 @@ impl Replication {
     pub fn new(options: ReplicationOptions, node: u128, incarnation: u64, names: u128) -> Self {
         let role = match () {
             () if options.replica_of.is_some() => Role::Replica,
-            () if !options.peers.is_empty() => Role::Peer,
             () => Role::Primary,
         };
         Self {

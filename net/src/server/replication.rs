@@ -155,7 +155,7 @@ impl Desk {
     /// Carries out what the coordinator wants, and tells it what comes of it.
     fn coordinate(&self, heard: &mpsc::Receiver<Event>, events: &mpsc::Sender<Event>) {
         let options = &self.replication.options;
-        let sources = options.replica_of.iter().chain(&options.peers).cloned().collect();
+        let sources = options.replica_of.iter().cloned().collect();
         let histories = self.replication.histories().clone();
         let mut coordinator = Coordinator::new(self.replication.role(), histories, sources, random_u128);
         let began = Instant::now();
