@@ -30,6 +30,7 @@ mod process;
 mod progress;
 mod regress;
 mod remote;
+mod replicate;
 mod reply;
 mod report;
 mod ring;
@@ -78,6 +79,8 @@ enum Command {
     Warm(warm::WarmArgs),
     /// Back a server up while it is loaded, and start others with the backup
     Backup(backup::BackupArgs),
+    /// Start primaries and replicas, and measure what replication costs, copies and sends
+    Replicate(replicate::ReplicateArgs),
     /// Serve a fixed reply from a bare ring: the floor to compare with
     Floor(floor::FloorArgs),
     /// Become another program, pinned to a CPU, that ends when its parent does
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Regress(args) => regress::run(&args),
         Command::Warm(args) => warm::run(&args),
         Command::Backup(args) => backup::run(&args),
+        Command::Replicate(args) => replicate::run(&args),
         Command::Floor(args) => floor::run(&args),
         Command::Launch(args) => child::launch(&args),
     };

@@ -1,0 +1,185 @@
+//! Nodes that follow each other, and what they say of themselves on their admin sockets.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::child::Server;
+use crate::compare::setup::Setup;
+use crate::error::BenchError;
+use crate::load::{Plan, preload};
+use crate::target::Target;
+
+/// Where nodes keep their sockets and names; removed when dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one of this process.
+    pub fn new() -> Result<Folder, BenchError> {
+        let path = std::env::temp_dir().join(format!("ringbench-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(BenchError::machine("cannot make a folder for sockets"))?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left in a folder for temporary files harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// How a node is started.
+pub struct Start<'a> {
+    /// Names its files; no two nodes at once have the same.
+    pub name: &'a str,
+    /// Where it may run.
+    pub cpu: usize,
+    /// `-m`.
+    pub memory_mib: usize,
+    /// It gives way to everything else on its CPU.
+    pub gives_way: bool,
+    /// More arguments.
+    pub more: &'a [&'a str],
+}
+
+/// A running node with one worker.
+pub struct Node {
+    /// Stopped when dropped.
+    pub server: Server,
+    /// Its operator.
+    pub admin: Admin,
+}
+
+impl Node {
+    /// Starts a node. From the main thread only.
+    pub fn start(setup: &Setup, folder: &Folder, start: &Start<'_>) -> Result<Node, BenchError> {
+        let file = |kind: &str| folder.0.join(format!("{}.{kind}", start.name));
+        let socket = file("socket");
+        let line = format!(
+            "-l 127.0.0.1 -p {{port}} -t 1 -m {} -c 1024 --admin-socket {} --node-file {}",
+            start.memory_mib,
+            socket.display(),
+            file("name").display()
+        );
+        let program = setup.ringcached.display().to_string();
+        let polite = ["-n", "19", &program];
+        let mut arguments: Vec<&str> = if start.gives_way { polite.to_vec() } else { Vec::new() };
+        arguments.extend(line.split(' '));
+        arguments.extend(start.more);
+        let path = if start.gives_way { Path::new("nice") } else { &setup.ringcached };
+        let server = Server::start(path, &arguments, &[start.cpu])?;
+        Ok(Node { server, admin: Admin { socket } })
+    }
+
+    /// Starts a node that replicas may follow, on the servers' CPU.
+    pub fn primary(
+        setup: &Setup,
+        folder: &Folder,
+        name: &str,
+        memory_mib: usize,
+        more: &[&str],
+    ) -> Result<Node, BenchError> {
+        let more = [&["--replication-port", "-1"], more].concat();
+        let start = Start { name, cpu: setup.server_cpu, memory_mib, gives_way: false, more: &more };
+        Node::start(setup, folder, &start)
+    }
+
+    /// Starts a replica of `source`, beside the client, and waits until its copy is complete.
+    pub fn replica(
+        setup: &Setup,
+        folder: &Folder,
+        name: &str,
+        source: &str,
+        memory_mib: usize,
+        more: &[&str],
+    ) -> Result<Node, BenchError> {
+        let more = [&["--replica-of", source], more].concat();
+        let start = Start { name, cpu: setup.client_cpu, memory_mib, gives_way: false, more: &more };
+        let node = Node::start(setup, folder, &start)?;
+        node.admin.await_copy(COPY_TIME_MAX)?;
+        Ok(node)
+    }
+
+    /// Stores the keys of `plan`.
+    pub fn fill(&self, plan: &Plan) -> Result<(), BenchError> {
+        preload(self.target(), plan)
+    }
+
+    /// Where clients connect.
+    pub fn target(&self) -> &Target {
+        self.server.target()
+    }
+}
+
+/// The admin socket of a node.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    socket: PathBuf,
+}
+
+impl Admin {
+    /// What `ringctl --json status` shows.
+    pub fn status(&self) -> Result<Value, BenchError> {
+        self.ask(&json!({ "command": "status" }))
+    }
+
+    /// Has the node follow the primary at `address`.
+    pub fn replicate(&self, address: &str) -> Result<(), BenchError> {
+        self.ask(&json!({ "command": "replicate", "of": address })).map(drop)
+    }
+
+    fn ask(&self, request: &Value) -> Result<Value, BenchError> {
+        let died = |source| BenchError::Died { source: Some(source) };
+        let mut stream = UnixStream::connect(&self.socket).map_err(died)?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(died)?;
+        stream.write_all(format!("{request}\n").as_bytes()).map_err(died)?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).map_err(died)?;
+        let reply: Value = serde_json::from_str(&answer).unwrap_or_default();
+        match reply.get("result") {
+            Some(result) if reply["event"] == "done" => Ok(result.clone()),
+            _ => Err(BenchError::NotAReply { request: "an operator", reply: answer }),
+        }
+    }
+
+    /// Where replicas connect.
+    pub fn replication_address(&self) -> Result<String, BenchError> {
+        Ok(format!("127.0.0.1:{}", number(&self.status()?["replication"], "port")))
+    }
+
+    /// The newest link, if there is one.
+    pub fn link(&self) -> Result<Option<Value>, BenchError> {
+        let links = self.status()?["replication"]["links"].take();
+        Ok(links.as_array().and_then(|links| links.last().cloned()))
+    }
+
+    /// Waits until a full copy to this node is complete. Returns how many were completed on its link.
+    pub fn await_copy(&self, patience: Duration) -> Result<u64, BenchError> {
+        let start = Instant::now();
+        loop {
+            let copies = self.link()?.map_or(0, |link| number(&link, "copies"));
+            if copies > 0 {
+                return Ok(copies);
+            }
+            if start.elapsed() > patience {
+                return Err(BenchError::Violated(format!("no full copy in {} s", patience.as_secs())));
+            }
+            std::thread::sleep(LOOK_PAUSE);
+        }
+    }
+}
+
+/// A count in a status; zero where it is missing.
+pub fn number(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or(0)
+}
+
+/// No copy here takes so long.
+pub const COPY_TIME_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at a status: little beside the shortest copy that is timed.
+pub const LOOK_PAUSE: Duration = Duration::from_millis(3);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
