@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ringcache_engine::{LogCursor, Shard, Step, Version};
 
@@ -297,6 +298,7 @@ impl Feed {
                 self.cursor = self.tail(self.cursor.clone());
             }
         }
+        self.show();
         self.position = self.position.max(ack.position);
         self.tally.note_ack(self.position, self.liveness.round_trip(), moment);
         Ok(FeedEvent::Acked)
@@ -318,6 +320,7 @@ impl Feed {
         };
         let repeated: usize = self.in_flight.drain(place..).map(|frame| frame.bytes).sum();
         self.in_flight_bytes -= repeated;
+        self.show();
         self.sequence = sequence - 1;
         self.is_rewound = true;
         self.owes_position = true;
@@ -436,6 +439,12 @@ impl Feed {
         let ends_copy = flags & FLAG_COPY_END != 0;
         let after = self.cursor.clone();
         self.in_flight.push_back(InFlight { sequence: self.sequence, bytes, after, ends_copy });
+        self.show();
+    }
+
+    fn show(&self) {
+        self.tally.following.store(u64::from(self.is_following()), Ordering::Relaxed);
+        self.tally.unacknowledged_bytes.store(self.in_flight_bytes as u64, Ordering::Relaxed);
     }
 
     /// Everything up to here is applied at the other end; what a write's answer may wait for.

@@ -16,18 +16,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ringcache_engine::{CopyMark, Installed, Part, RecordError, ShardId, Version};
+use ringcache_engine::{CopyMark, Installed, KeyHash, Part, RecordError, ShardId, Version};
 
+use super::batch::{Batch, Through};
 use super::feed::LinkError;
-use super::frame::{
-    self, FLAG_COPY_END, FLAG_LZ4, FLAG_REWOUND, Frame, FrameError, FrameReader, HEADER_BYTES, Kind,
-};
+use super::frame::{self, FLAG_COPY_END, FLAG_REWOUND, Frame, FrameReader, HEADER_BYTES, Kind};
 use super::history::{HistoryId, Standing};
 use super::liveness::{Liveness, Moment};
-use super::message::{Ack, Fields, Follow as Greeting, Refuse, Welcome};
+use super::message::{Ack, Follow as Greeting, Refuse, Welcome};
 use super::order::Order;
 use super::tally::FollowTally;
-use crate::limits::LINK_PAYLOAD_BYTES_MAX;
 use crate::output::Output;
 
 /// How received records are installed.
@@ -49,6 +47,9 @@ pub trait Shards {
 
     /// Whether more may be installed in this turn.
     fn has_room(&self) -> bool;
+
+    /// Starts loading what installing a key of that hash will look at first. Nothing depends on it.
+    fn announce(&self, _hash: KeyHash) {}
 
     /// Installs the record at the front of `bytes` in the own shard.
     fn install(&mut self, bytes: &[u8], manner: Manner) -> Result<(Installed, usize), RecordError>;
@@ -105,8 +106,10 @@ pub struct Follow {
     taken: u64,
     /// A damaged frame was reported: everything is thrown away until it comes again.
     skips: bool,
-    /// Records of the frame at the front that are not installed yet, where they had to wait.
+    /// The frame at the front of what was received, as long as not all of its records are installed.
     begun: Option<Begun>,
+    /// By shard: records of the frame at the front that belong there. Emptied with the frame; kept for its room.
+    away: Vec<Vec<u8>>,
     pending: VecDeque<Pending>,
     /// Every frame up to this sequence is applied.
     applied: u64,
@@ -130,11 +133,8 @@ enum Phase {
 
 /// A frame whose records are being installed.
 struct Begun {
-    records: Vec<u8>,
-    at: usize,
+    batch: Batch,
     pending: Pending,
-    is_large: bool,
-    away: Vec<Vec<u8>>,
 }
 
 /// A frame of records that is not applied whole.
@@ -178,6 +178,7 @@ impl Follow {
             taken: 0,
             skips: false,
             begun: None,
+            away: Vec::new(),
             pending: VecDeque::new(),
             applied: 0,
             told: Ack { sequence: 0, position: Version::ZERO },
@@ -240,6 +241,8 @@ impl Follow {
             };
             self.reader = reader;
             match taken? {
+                // Its records are read from there.
+                Some(_) if self.begun.is_some() => {}
                 Some(bytes) => self.reader.advance(bytes),
                 None => break false,
             }
@@ -332,16 +335,12 @@ impl Follow {
             self.report_damage(header.sequence, out);
             return Ok(());
         }
-        let is_large = header.kind == Kind::Large;
-        let (position, records) = match is_large {
-            true => (Version::ZERO, frame::large_record(frame.payload).to_vec()),
-            false => unpack(frame)?,
-        };
+        let (batch, position) = Batch::open(frame)?;
         self.taken = header.sequence;
         let ends_copy = header.flags & FLAG_COPY_END != 0;
         let pending = Pending { sequence: header.sequence, position, ends_copy, away: 0 };
-        let away = vec![Vec::new(); usize::from(shards.count())];
-        self.begun = Some(Begun { records, at: 0, pending, is_large, away });
+        self.away.resize_with(usize::from(shards.count()), Vec::new);
+        self.begun = Some(Begun { batch, pending });
         Ok(())
     }
 
@@ -355,48 +354,28 @@ impl Follow {
     fn install_some(&mut self, shards: &mut impl Shards, out: &mut Output) -> Result<(), LinkError> {
         let mut begun = self.begun.take().expect("the caller has looked");
         let manner = self.manner();
-        while begun.at < begun.records.len() {
-            if !shards.has_room() {
+        match begun.batch.install(&self.reader, manner, shards, &self.tally, &mut self.away)? {
+            Through::Part => {
                 self.begun = Some(begun);
                 return Ok(());
             }
-            let rest = &begun.records[begun.at..];
-            match shards.install(rest, manner) {
-                Ok((installed, total)) => {
-                    self.note_installed(installed, &rest[..total], &mut begun.away);
-                    begun.at += total;
-                }
-                // A large record's value has no other checksum than its own.
-                Err(RecordError::Checksum) if begun.is_large => {
-                    self.taken = begun.pending.sequence - 1;
-                    self.report_damage(begun.pending.sequence, out);
-                    return Ok(());
-                }
-                Err(RecordError::Checksum) => {
-                    // It came as it was sent: it is damaged at the primary, whose scrubber will find it.
-                    self.tally.damaged.add(1);
-                    begun.at += ringcache_engine::record_bytes(rest)?;
-                }
-                Err(error) => return Err(error.into()),
+            Through::Damaged => {
+                self.reader.advance(begun.batch.frame_bytes());
+                self.taken = begun.pending.sequence - 1;
+                self.report_damage(begun.pending.sequence, out);
+                return Ok(());
             }
+            Through::Whole => self.reader.advance(begun.batch.frame_bytes()),
         }
-        for (number, records) in (0..).zip(std::mem::take(&mut begun.away)) {
+        for (number, records) in (0..).zip(&mut self.away) {
             if !records.is_empty() {
                 begun.pending.away += 1;
+                let records = std::mem::take(records);
                 shards.send_away(ShardId(number), records, manner, begun.pending.sequence);
             }
         }
         self.pending.push_back(begun.pending);
         Ok(())
-    }
-
-    fn note_installed(&self, installed: Installed, record: &[u8], away: &mut [Vec<u8>]) {
-        match installed {
-            Installed::ElsewhereHere(shard) => away[usize::from(shard.0)].extend_from_slice(record),
-            Installed::Applied => self.tally.applied.add(1),
-            Installed::Older | Installed::Expired => self.tally.older.add(1),
-            Installed::NoMemory => self.tally.no_memory.add(1),
-        }
     }
 
     /// Until the sweep after a copy is over, what comes is marked: it must not be swept away.
@@ -468,22 +447,6 @@ impl Follow {
 
     /// Bytes that have come and are not applied.
     pub fn waiting_bytes(&self) -> usize {
-        self.reader.len() + self.begun.as_ref().map_or(0, |begun| begun.records.len() - begun.at)
+        self.reader.len() + self.begun.as_ref().map_or(0, |begun| begun.batch.unpacked_bytes())
     }
-}
-
-/// The position and the records of a batch.
-fn unpack(frame: &Frame<'_>) -> Result<(Version, Vec<u8>), FrameError> {
-    let mut fields = Fields(frame.payload);
-    let position = fields.version()?;
-    if frame.header.flags & FLAG_LZ4 == 0 {
-        return Ok((position, fields.0.to_vec()));
-    }
-    let raw_bytes = fields.u32()?;
-    if raw_bytes > LINK_PAYLOAD_BYTES_MAX {
-        return Err(FrameError::Long(raw_bytes));
-    }
-    let records = lz4_flex::block::decompress(fields.0, raw_bytes as usize)
-        .map_err(|_| FrameError::Malformed("records that can't be decompressed"))?;
-    Ok((position, records))
 }

@@ -184,6 +184,11 @@ impl FrameReader {
         self.kept.extend_from_slice(bytes);
     }
 
+    /// What waits: the frame at the front, and what has come behind it.
+    pub fn waiting(&self) -> &[u8] {
+        &self.kept[self.done..]
+    }
+
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.kept.len() - self.done
@@ -196,7 +201,7 @@ impl FrameReader {
 
     /// The next frame, if it is whole; [`FrameReader::advance`] is called when it is done with.
     pub fn front(&self, item_bytes_max: u32) -> Result<Option<Frame<'_>>, FrameError> {
-        let waiting = &self.kept[self.done..];
+        let waiting = self.waiting();
         let Some(head) = waiting.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let header = Header::parse(head, item_bytes_max)?;
         let end = HEADER_BYTES + header.payload_bytes as usize;
@@ -236,10 +241,8 @@ fn large_head(payload: &[u8]) -> Option<&[u8]> {
     payload.get(..end)
 }
 
-/// The record in the payload of a `Large`: its wire bytes.
-pub fn large_record(payload: &[u8]) -> &[u8] {
-    &payload[4..]
-}
+/// Where the record, its wire bytes, begins in the payload of a `Large`.
+pub const LARGE_RECORD_AT: usize = 4;
 
 #[cfg(test)]
 mod tests {

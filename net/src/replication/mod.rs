@@ -13,6 +13,7 @@
 //! what role the node has, [`followers`] what replicas mean for a shard, [`held`] which answers wait for them. All of these take bytes, events and the time and
 //! return values; sockets are the business of `worker/links.rs` and `server/replication.rs`.
 
+mod batch;
 pub mod coordinator;
 pub mod feed;
 pub mod follow;

@@ -241,8 +241,8 @@ impl Worker {
         let moment = local.moment();
         links.run_orders(local);
         links.has_more = false;
-        for ticket in links.tickets() {
-            links.poll_link(ticket, local, driver, moment);
+        for number in 0..links.places.len() {
+            links.poll_link(number, local, driver, moment);
         }
         links.followers.forget_the_absent(moment);
         let backup = local.node.backups.followed(local.number);
@@ -266,11 +266,12 @@ impl Worker {
 }
 
 impl Links {
-    /// Lets one link do what it can in this turn.
-    fn poll_link(&mut self, ticket: Ticket, local: &mut Local, driver: &mut Driver, moment: Moment) {
-        let number = ticket.link_place().expect("it is a link's") as usize;
+    /// Lets the link in a place, if there is one, do what it can in this turn.
+    fn poll_link(&mut self, number: usize, local: &mut Local, driver: &mut Driver, moment: Moment) {
+        let place = &mut self.places[number];
+        let ticket = Ticket::of_link(number as u32, place.generation);
         // Out of its place, so that it and what all links share can be used together.
-        let mut link = self.places[number].link.take().expect("its ticket was just made");
+        let Some(mut link) = place.link.take() else { return };
         if link.ending.is_none()
             && let Err(error) = self.drive(&mut link, ticket, local, moment)
         {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ringcache_engine::{CopyMark, Installed, Part, RecordError, ShardId, SweepCursor, Version};
+use ringcache_engine::{CopyMark, Installed, KeyHash, Part, RecordError, ShardId, SweepCursor, Version};
 
 use super::{End, Links};
 use crate::mesh::{Message, Ticket};
@@ -31,6 +31,10 @@ impl Shards for Reached<'_> {
     fn has_room(&self) -> bool {
         // What other links have asked of the shard comes first.
         self.orders.is_empty() && order::has_room(&self.local.shard)
+    }
+
+    fn announce(&self, hash: KeyHash) {
+        self.local.reader.approach(hash);
     }
 
     fn install(&mut self, bytes: &[u8], manner: Manner) -> Result<(Installed, usize), RecordError> {
