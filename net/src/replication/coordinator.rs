@@ -76,7 +76,7 @@ pub enum Command {
 }
 
 /// What the coordinator wants to be done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// Make a link.
     Dial {
@@ -101,6 +101,8 @@ pub enum Action {
     SetRole(Role),
     /// So have the histories.
     SetHistories(Histories),
+    /// What an operator asked for is done.
+    Answer(mpsc::Sender<Result<String, String>>, String),
 }
 
 struct Source {
@@ -270,7 +272,8 @@ impl Coordinator {
         let former = is_complete.then_some(standing);
         self.histories = Histories { current: HistoryId((self.names)() | 1), former };
         self.change_role(Role::Primary, Vec::new(), at);
-        answer(&promotion.reply, Ok(format!("primary of history {}", self.histories.current)));
+        let text = format!("primary of history {}", self.histories.current);
+        self.actions.push_back(Action::Answer(promotion.reply, text));
     }
 
     fn replicate(
@@ -296,7 +299,7 @@ impl Coordinator {
         let source = &mut self.sources[0];
         source.links[0].progress.position = standing.positions.first().copied().unwrap_or(Version::ZERO);
         source.standing = standing;
-        answer(&reply, Ok(text));
+        self.actions.push_back(Action::Answer(reply, text));
     }
 
     fn change_role(&mut self, role: Role, sources: Vec<String>, at: Duration) {

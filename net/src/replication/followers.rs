@@ -22,6 +22,16 @@ pub struct Followers {
     /// Replicas by name, the position that each has reached, and how long it is kept.
     away: Vec<(u128, Version, Duration)>,
     positions: Vec<Version>,
+    /// Where the log stood before, and since when a newer mark has been set.
+    recent: Option<Recent>,
+}
+
+/// Two marks in the log, set one pause after the other.
+#[derive(Clone, Copy)]
+struct Recent {
+    older: Version,
+    newer: Version,
+    since: Duration,
 }
 
 impl Followers {
@@ -65,6 +75,15 @@ impl Followers {
             forgotten: shard.forgotten(),
         };
         let start = histories.start(&follow.standing, shown);
+        let Shown { shard: number, position, forgotten, .. } = shown;
+        let had = follow.standing.positions.get(usize::from(number)).map(|position| position.0);
+        tracing::info!(
+            shard = number,
+            had,
+            position = position.0,
+            forgotten = forgotten.0,
+            "a replica goes on: {start:?}"
+        );
         feed.start(start, follow, histories.current, replication.next_copy_name(), shard, out);
     }
 
@@ -94,12 +113,23 @@ impl Followers {
         });
     }
 
+    /// Takes note of where the log stands, so that its last minute is kept for whom this node does not know yet: the
+    /// siblings of a replica that is promoted, say.
+    pub fn note_position(&mut self, position: Version, moment: Moment) {
+        let first = Recent { older: position, newer: position, since: moment.at };
+        let recent = self.recent.get_or_insert(first);
+        if moment.at.saturating_sub(recent.since) >= LINK_PARK_TIME / 2 {
+            *recent = Recent { older: recent.newer, newer: position, since: moment.at };
+        }
+    }
+
     /// From where on changes are still needed in the log.
     pub fn needs_after<'f>(&self, feeds: impl Iterator<Item = &'f Feed>) -> Option<Version> {
         let needed = feeds.filter_map(Feed::needs_after);
         let parked = self.parked.iter().map(|(parked, _)| parked.needs_after());
         let away = self.away.iter().map(|(_, position, _)| *position);
-        needed.chain(parked).chain(away).min()
+        let recent = self.recent.map(|recent| recent.older);
+        needed.chain(parked).chain(away).chain(recent).min()
     }
 
     /// Up to where writes may be answered.

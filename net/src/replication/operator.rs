@@ -36,7 +36,12 @@ impl Operator {
             return Err(stopping());
         }
         let answer = answer.recv_timeout(2 * LINK_PROMOTE_PATIENCE).map_err(|_| stopping())?;
-        answer.map(|done| json!({ "done": done })).map_err(Failure)
+        let done = answer.map_err(Failure)?;
+        // The second time every worker has ended the turn in which it learned of its new role.
+        for _ in 0..2 {
+            self.errands.run_on_all(|_| ())?;
+        }
+        Ok(json!({ "done": done }))
     }
 }
 

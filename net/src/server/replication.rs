@@ -181,6 +181,8 @@ impl Desk {
                 self.close_links(false, false);
             }
             Action::SetHistories(histories) => *self.replication.histories() = histories,
+            // An operator who has gone does not wait for it.
+            Action::Answer(reply, text) => drop(reply.send(Ok(text))),
             Action::CloseFollows => self.close_links(false, true),
             Action::CloseFeeds => self.close_links(true, false),
             Action::Dial { source, address, shard, standing, progress, is_peer } => {

@@ -245,6 +245,7 @@ impl Worker {
             links.poll_link(number, local, driver, moment);
         }
         links.followers.forget_the_absent(moment);
+        links.followers.note_position(local.shard.position(), moment);
         let backup = local.node.backups.followed(local.number);
         let needed = links.followers.needs_after(feeds(&links.places));
         local.shard.set_followed(needed.into_iter().chain(backup).min());
