@@ -222,8 +222,8 @@ fn compare(view: RecordView<'_>, draft: &Draft<'_>, mark: Option<CopyMark>) -> C
     let is_to_yield = mark.is_some_and(|mark| view.mark() != mark.0);
     match view.version().cmp(&draft.version) {
         Ordering::Equal if is_same(view, draft) => Compared::Same,
-        // It has ended where it comes from.
-        Ordering::Equal if is_to_yield || draft.kind == Kind::Tombstone => Compared::Older,
+        // It has ended where it comes from; or it has ended here, and a touch before its end came too late for that.
+        Ordering::Equal if is_to_yield || draft.kind != view.kind() => Compared::Older,
         Ordering::Greater if is_to_yield => Compared::Older,
         Ordering::Less => Compared::Older,
         Ordering::Equal | Ordering::Greater => Compared::Newer,

@@ -71,8 +71,8 @@ pub struct LogCursor {
     origin: Option<u8>,
     /// The flush that was handed out last.
     flushed: Version,
-    /// Where the log ended when reading began; nothing before that.
-    began: Option<Version>,
+    /// The end of the log was noted, which parts past and tail.
+    has_begun: bool,
     /// What was there then and is not read yet.
     past: Past,
     tail: Tail,
@@ -120,7 +120,7 @@ impl LogCursor {
             reached: position,
             origin: None,
             flushed: Version::ZERO,
-            began: None,
+            has_begun: false,
             past: Past::default(),
             tail: Tail::default(),
             is_tails_turn: false,
@@ -146,7 +146,7 @@ impl LogCursor {
     /// Whether the log has lost something that this cursor should still have handed out, so that only a full copy makes
     /// its follower equal. Never so for a full copy that has not begun.
     pub fn has_lost(&self, shard: &Shard) -> bool {
-        let is_new_copy = self.began.is_none() && self.position == Version::ZERO;
+        let is_new_copy = !self.has_begun && self.position == Version::ZERO;
         !is_new_copy && shard.forgotten() > self.reached
     }
 
@@ -154,11 +154,10 @@ impl LogCursor {
     /// empty; so empty it between two calls. Cost: what it copies, and a look into the index for each record; some ten
     /// nanoseconds when nothing is new.
     pub fn read(&mut self, shard: &mut Shard, now: Now, bytes: usize, out: &mut Vec<u8>) -> Step {
-        let began = self.began(shard);
+        self.begin(shard);
         self.show_flush(shard, out);
         let is_full_copy = self.position == Version::ZERO;
-        let known = if is_full_copy { began } else { Version::ZERO };
-        let asked = Asked { above: self.position, origin: self.origin, known };
+        let asked = Asked { above: self.position, origin: self.origin, is_full_copy };
         let mut reading = Reading::new(shard, asked, now, bytes, out);
         self.is_tails_turn = !self.is_tails_turn;
         let step = if self.is_tails_turn {
@@ -180,12 +179,8 @@ impl LogCursor {
     /// Takes note of where the log ends, once; the first read does it where nobody has. A snapshot from before that is no
     /// place to go back to once something was read: it would begin later.
     pub fn begin(&mut self, shard: &mut Shard) {
-        self.began(shard);
-    }
-
-    fn began(&mut self, shard: &mut Shard) -> Version {
-        if let Some(began) = self.began {
-            return began;
+        if self.has_begun {
+            return;
         }
         let began = shard.position();
         let slabs = &shard.owner.slabs;
@@ -200,8 +195,7 @@ impl LogCursor {
         if self.position == Version::ZERO {
             self.reached = began;
         }
-        self.began = Some(began);
-        began
+        self.has_begun = true;
     }
 
     /// A flush comes before what was written after it, and as often as another one is in force.
@@ -217,6 +211,7 @@ impl LogCursor {
 
 impl Past {
     fn read(&mut self, reading: &mut Reading<'_>) -> Option<Step> {
+        reading.enter_past();
         while let Some((id, slab)) = reading.slabs().first_from(self.sequence) {
             let (sequence, filled, may_be_new) = (slab.sequence, slab.filled, reading.may_ask_for(slab));
             if sequence >= self.until {
@@ -242,6 +237,7 @@ impl Past {
 
 impl Tail {
     fn read(&mut self, reading: &mut Reading<'_>) -> Option<Step> {
+        reading.enter_tail();
         let stopped_in = self.open.iter_mut().find(|open| open.sequence == self.stopped_in);
         if let Some(step) = stopped_in.and_then(|open| open.read(reading)) {
             return Some(step);

@@ -77,7 +77,7 @@ pub(crate) const TOKEN_OF_CLIENTS: u8 = TOKEN_STALE | TOKEN_TAKEN;
 /// new to him (`log.rs`).
 pub(crate) const TOKEN_LATE: u8 = 4;
 /// It is dead, and was the last word about its key: no newer record took its place.
-const TOKEN_LOST: u8 = 8;
+pub(crate) const TOKEN_LOST: u8 = 8;
 
 const _: () = assert!(SHAPE_AT as usize + 4 == HEADER_BYTES);
 const _: () = assert!(ACCESS_CREDIT_SHIFT == ACCESS_FETCHED.trailing_zeros() + 1);
@@ -301,10 +301,6 @@ impl<'a> RecordView<'a> {
     pub(crate) fn set_lost(self) {
         // SAFETY: clauses 1 and 3 hold for a published location.
         unsafe { self.arena.byte(self.offset + TOKEN_AT) }.fetch_or(TOKEN_LOST, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_lost(self) -> bool {
-        self.token() & TOKEN_LOST != 0
     }
 
     /// The copy that it was last received in; zero for none.

@@ -4,7 +4,9 @@
 mod bed;
 
 use bed::{Draw, LastWords, Node, Random, seeds, whole};
-use ringcache_engine::{CopyMark, EngineOptions, LogCursor, Now, Part, Step, SweepCursor, Version};
+use ringcache_engine::{
+    CopyMark, EngineOptions, Expiry, LogCursor, Now, Op, Part, Seconds, Step, Store, SweepCursor, Version,
+};
 
 /// A link from one shard: a cursor, and where to go back to when what it put out was not acknowledged.
 struct Link {
@@ -288,4 +290,27 @@ fn a_follower_of_a_follower_is_equal() {
             }
         }
     }
+}
+
+/// A touch that was read too late by a follower that has let the record go brings the record back.
+#[test]
+fn a_touch_brings_a_record_back_that_has_ended_where_it_comes_late() {
+    let (mut source, mut target) = (Node::open(&large(1, 1)), Node::open(&large(2, 2)));
+    let end = |seconds| Expiry::at(Seconds(source_seconds() + seconds));
+    source.apply(b"session", Op::Store(Store::set(b"state", 0, end(2))));
+    let mut follower = Follower::new(&mut source, &mut target);
+    follower.catch_up(&mut source, &mut target);
+    source.apply(b"session", Op::Touch { expiry: end(900), fetches: false });
+    for node in [&mut target, &mut source] {
+        node.now = Now::from_unix_millis(node.now.unix_millis + 5_000);
+        (0..100).for_each(|_| node.maintain());
+    }
+    assert!(target.show(b"session").is_none(), "it has ended there");
+    follower.catch_up(&mut source, &mut target);
+    assert_eq!(target.show(b"session"), source.show(b"session"));
+    assert!(source.show(b"session").is_some());
+}
+
+fn source_seconds() -> u32 {
+    (bed::START / 1000) as u32
 }

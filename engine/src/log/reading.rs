@@ -4,7 +4,7 @@ use crate::engine::Shared;
 use crate::limits::{SCAN_BYTES_MIN, TOUCH_ALONE_SECONDS};
 use crate::log::{LargeRecord, Step};
 use crate::reader::RecordRef;
-use crate::record::{Draft, Kind, Location, RecordView, TOKEN_LATE, Touched};
+use crate::record::{Draft, Kind, Location, RecordView, TOKEN_LATE, TOKEN_LOST, Touched};
 use crate::shard::{BATCH, Owner, Shard};
 use crate::slab::{Slab, SlabId, Slabs};
 use crate::time::{Now, Seconds};
@@ -17,14 +17,16 @@ pub(super) struct Asked {
     pub(super) above: Version,
     /// Of this node only.
     pub(super) origin: Option<u8>,
-    /// Of what is dead, nothing up to here: a full copy needs no word about what was gone before it began.
-    pub(super) known: Version,
+    /// Of what is dead, nothing that was there when reading began: no older copy of it was handed out.
+    pub(super) is_full_copy: bool,
 }
 
 /// What one step reads from, and puts out.
 pub(super) struct Reading<'a> {
     shard: &'a Shard,
     asked: Asked,
+    /// Dead records that were the last word are handed out.
+    has_dead_words: bool,
     flushed: Version,
     now: Now,
     bytes: usize,
@@ -36,7 +38,15 @@ pub(super) struct Reading<'a> {
 impl<'a> Reading<'a> {
     pub(super) fn new(shard: &'a Shard, asked: Asked, now: Now, bytes: usize, out: &'a mut Vec<u8>) -> Self {
         let left = SCAN_BYTES_MIN.max(4 * bytes as u64);
-        Self { shard, asked, flushed: shard.flushed(), now, bytes, out, left }
+        Self { shard, asked, has_dead_words: false, flushed: shard.flushed(), now, bytes, out, left }
+    }
+
+    pub(super) fn enter_past(&mut self) {
+        self.has_dead_words = !self.asked.is_full_copy;
+    }
+
+    pub(super) fn enter_tail(&mut self) {
+        self.has_dead_words = true;
     }
 
     pub(super) fn slabs(&self) -> &'a Slabs {
@@ -119,8 +129,8 @@ impl<'a> Reading<'a> {
         if view.version() <= self.flushed {
             return false;
         }
-        if view.is_lost() {
-            return view.version() > self.asked.known;
+        if view.token() & TOKEN_LOST != 0 {
+            return self.has_dead_words;
         }
         self.find(view, |other| other == view.location()).is_some()
     }
@@ -130,7 +140,7 @@ impl<'a> Reading<'a> {
     fn touch_or_touched(&self, view: RecordView<'a>) -> Option<RecordView<'a>> {
         let touched = Touched::of(view.value())?;
         let Some(present) = self.find(view, |other| self.view(other).has_key(view.key())) else {
-            return Some(view).filter(|view| view.version() > self.asked.known);
+            return Some(view).filter(|_| self.has_dead_words);
         };
         let present = self.view(present);
         if (present.version(), present.expiry()) != (touched.version, touched.expiry) {

@@ -7,7 +7,7 @@
 
 use crate::engine::Shared;
 use crate::limits::LOG_HOLD_PERCENT;
-use crate::record::{Draft, Location, RecordView};
+use crate::record::{Draft, Location, RecordView, TOKEN_LATE};
 use crate::shard::{Owner, Shard};
 use crate::slab::{Queue, Slab, SlabId};
 use crate::time::Now;
@@ -82,6 +82,8 @@ impl Owner {
             return;
         }
         view.set_lost();
+        // Positions that were given say nothing about whether a late one was read: only those to come do.
+        let version = if view.token() & TOKEN_LATE != 0 { self.clock.next(0) } else { version };
         let id = self.slab_of(shared, location);
         let slab = self.slabs.get_mut(id);
         slab.lost_max = slab.lost_max.max(version);
