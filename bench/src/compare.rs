@@ -94,11 +94,6 @@ fn folder(path: &Path) -> Result<PathBuf, BenchError> {
     path.is_dir().then(|| path.to_path_buf()).ok_or_else(missing)
 }
 
-/// Every row, in the order of the report.
-pub fn rows() -> impl Iterator<Item = &'static Row> {
-    FAMILIES.iter().copied().flatten()
-}
-
 const FAMILIES: &[&[Row]] = &[
     requests::ROWS,
     large::ROWS,
@@ -113,12 +108,21 @@ const FAMILIES: &[&[Row]] = &[
 
 /// The rows of these names; all for none.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {
+    choose(FAMILIES, names)
+}
+
+/// The rows of these names among `families`; all for none.
+pub fn choose(
+    families: &'static [&'static [Row]],
+    names: &[String],
+) -> Result<Vec<&'static Row>, BenchError> {
+    let all = || families.iter().copied().flatten();
     if names.is_empty() {
-        return Ok(rows().collect());
+        return Ok(all().collect());
     }
     let find = |name: &String| {
-        rows().find(|row| row.name == name).ok_or_else(|| {
-            let known: Vec<&str> = rows().map(|row| row.name).collect();
+        all().find(|row| row.name == name).ok_or_else(|| {
+            let known: Vec<&str> = all().map(|row| row.name).collect();
             BenchError::Usage(format!("there is no row {name}; the rows are {}", known.join(", ")))
         })
     };
@@ -131,7 +135,7 @@ mod tests {
 
     #[test]
     fn every_row_is_found_by_its_name() {
-        let names: Vec<String> = rows().map(|row| row.name.to_string()).collect();
+        let names: Vec<String> = FAMILIES.iter().copied().flatten().map(|row| row.name.to_string()).collect();
         let found: Vec<&str> = chosen(&names).unwrap().iter().map(|row| row.name).collect();
         assert_eq!(found, names, "a name stands for two rows");
         assert!(matches!(chosen(&["depth2".to_string()]), Err(BenchError::Usage(_))));

@@ -16,6 +16,7 @@ mod window;
 
 use clap::Args;
 
+use crate::compare::choose;
 use crate::compare::report::Report;
 use crate::compare::row::Row;
 use crate::compare::setup::Site;
@@ -67,17 +68,7 @@ pub fn run(args: &ReplicateArgs) -> Result<(), BenchError> {
 const FAMILIES: &[&[Row]] = &[cost::ROWS, copying::ROWS, resync::ROWS, storm::ROWS, window::ROWS];
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {
-    let all = || FAMILIES.iter().copied().flatten();
-    if names.is_empty() {
-        return Ok(all().collect());
-    }
-    let find = |name: &String| {
-        all().find(|row| row.name == name).ok_or_else(|| {
-            let known: Vec<&str> = all().map(|row| row.name).collect();
-            BenchError::Usage(format!("there is no row {name}; the rows are {}", known.join(", ")))
-        })
-    };
-    names.iter().map(find).collect()
+    choose(FAMILIES, names)
 }
 
 #[cfg(test)]
