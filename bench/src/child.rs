@@ -9,6 +9,7 @@
 //! process of its own.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -66,14 +67,37 @@ impl Server {
     pub fn start(path: &Path, arguments: &[&str], cpus: &[usize]) -> Result<Server, BenchError> {
         let port = free_port()?;
         let target = Target::Tcp(([127, 0, 0, 1], port).into());
+        let arguments: Vec<String> =
+            arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())).collect();
+        Server::launch(target, path, &arguments, cpus, Stdio::piped())
+    }
+
+    /// Starts `path`, which is going to listen at `target`, on any CPU, and waits until it does. What it says goes to
+    /// `log`. From the main thread, as above.
+    pub fn start_at(
+        target: Target,
+        path: &Path,
+        arguments: &[String],
+        log: File,
+    ) -> Result<Server, BenchError> {
+        Server::launch(target, path, arguments, &[], Stdio::from(log))
+    }
+
+    fn launch(
+        target: Target,
+        path: &Path,
+        arguments: &[String],
+        cpus: &[usize],
+        errors: Stdio,
+    ) -> Result<Server, BenchError> {
         let launcher = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
         let mut command = Command::new(launcher);
         command.args(["launch", "--parent", &std::process::id().to_string()]);
         command.args(cpus.iter().map(|cpu| format!("--cpus={cpu}")));
         command.arg("--");
         command.arg(path);
-        command.args(arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         let child = command.spawn().map_err(BenchError::machine("cannot start a process"))?;
         let mut server = Server { child, path: path.to_path_buf(), target };
         server.wait_until_it_listens()?;
@@ -92,14 +116,24 @@ impl Server {
 
     /// Sends a signal and waits for the end of the process, which must be an orderly one.
     pub fn end_by(mut self, signal: Signal) -> Result<(), BenchError> {
-        kill_process(Pid::from_child(&self.child), signal)
-            .map_err(BenchError::machine("cannot signal the server"))?;
+        self.signal(signal)?;
         let status = self.child.wait().map_err(BenchError::machine("cannot wait for the server"))?;
         if status.success() {
             return Ok(());
         }
         let (path, output) = (self.path.clone(), self.error_output());
         Err(BenchError::Ended { path, status: status.to_string(), output })
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<(), BenchError> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .map_err(BenchError::machine("cannot signal the server"))
+    }
+
+    /// Whether it has not ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     fn wait_until_it_listens(&mut self) -> Result<(), BenchError> {

@@ -6,6 +6,7 @@
 //!                    '-> tally, reply                            what came back
 //! ```
 
+mod admin;
 mod backup;
 mod child;
 mod client;
@@ -14,6 +15,7 @@ mod compare;
 mod driver;
 mod encoder;
 mod error;
+mod faults;
 mod figures;
 mod fill;
 mod flood;
@@ -21,6 +23,7 @@ mod floor;
 mod frames;
 mod hits;
 mod idle;
+mod interference;
 mod keys;
 mod load;
 mod mix;
@@ -81,6 +84,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Start primaries and replicas, and measure what replication costs, copies and sends
     Replicate(replicate::ReplicateArgs),
+    /// Break nodes that follow each other, and their links, and count what was lost or is wrong
+    Faults(faults::FaultsArgs),
     /// Serve a fixed reply from a bare ring: the floor to compare with
     Floor(floor::FloorArgs),
     /// Become another program, pinned to a CPU, that ends when its parent does
@@ -101,6 +106,7 @@ fn main() -> ExitCode {
         Command::Warm(args) => warm::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Replicate(args) => replicate::run(&args),
+        Command::Faults(args) => faults::run(&args),
         Command::Floor(args) => floor::run(&args),
         Command::Launch(args) => child::launch(&args),
     };

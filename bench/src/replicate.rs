@@ -9,7 +9,6 @@
 mod copying;
 mod cost;
 mod nodes;
-mod proxy;
 mod resync;
 mod storm;
 mod window;

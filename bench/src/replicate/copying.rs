@@ -5,7 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::cost::sets;
-use super::nodes::{COPY_TIME_MAX, Folder, Node, Start, number};
+use super::nodes::{COPY_TIME_MAX, Folder, Node, Start};
+use crate::admin::number;
 use crate::compare::contest::median;
 use crate::compare::row::{Finding, Goal, Outcome, Ratio, Row, Table};
 use crate::compare::setup::Setup;

@@ -1,6 +1,7 @@
 //! Rows of what a replica costs while it follows: the primary's CPU per SET, and the answer of a SET that waits for it.
 
-use super::nodes::{Folder, Node, number};
+use super::nodes::{Folder, Node};
+use crate::admin::number;
 use crate::client::Client;
 use crate::compare::contest::{Contender, Figure, Standing, contest, table};
 use crate::compare::row::{Finding, Goal, Outcome, Ratio, Row};

@@ -1,12 +1,9 @@
-//! Nodes that follow each other, and what they say of themselves on their admin sockets.
+//! Nodes that follow each other.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::{Value, json};
-
+use crate::admin::Admin;
 use crate::child::Server;
 use crate::compare::setup::Setup;
 use crate::error::BenchError;
@@ -72,7 +69,7 @@ impl Node {
         arguments.extend(start.more);
         let path = if start.gives_way { Path::new("nice") } else { &setup.ringcached };
         let server = Server::start(path, &arguments, &[start.cpu])?;
-        Ok(Node { server, admin: Admin { socket } })
+        Ok(Node { server, admin: Admin::new(socket) })
     }
 
     /// Starts a node that replicas may follow, on the servers' CPU.
@@ -115,71 +112,5 @@ impl Node {
     }
 }
 
-/// The admin socket of a node.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    socket: PathBuf,
-}
-
-impl Admin {
-    /// What `ringctl --json status` shows.
-    pub fn status(&self) -> Result<Value, BenchError> {
-        self.ask(&json!({ "command": "status" }))
-    }
-
-    /// Has the node follow the primary at `address`.
-    pub fn replicate(&self, address: &str) -> Result<(), BenchError> {
-        self.ask(&json!({ "command": "replicate", "of": address })).map(drop)
-    }
-
-    fn ask(&self, request: &Value) -> Result<Value, BenchError> {
-        let died = |source| BenchError::Died { source: Some(source) };
-        let mut stream = UnixStream::connect(&self.socket).map_err(died)?;
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(died)?;
-        stream.write_all(format!("{request}\n").as_bytes()).map_err(died)?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).map_err(died)?;
-        let reply: Value = serde_json::from_str(&answer).unwrap_or_default();
-        match reply.get("result") {
-            Some(result) if reply["event"] == "done" => Ok(result.clone()),
-            _ => Err(BenchError::NotAReply { request: "an operator", reply: answer }),
-        }
-    }
-
-    /// Where replicas connect.
-    pub fn replication_address(&self) -> Result<String, BenchError> {
-        Ok(format!("127.0.0.1:{}", number(&self.status()?["replication"], "port")))
-    }
-
-    /// The newest link, if there is one.
-    pub fn link(&self) -> Result<Option<Value>, BenchError> {
-        let links = self.status()?["replication"]["links"].take();
-        Ok(links.as_array().and_then(|links| links.last().cloned()))
-    }
-
-    /// Waits until a full copy to this node is complete. Returns how many were completed on its link.
-    pub fn await_copy(&self, patience: Duration) -> Result<u64, BenchError> {
-        let start = Instant::now();
-        loop {
-            let copies = self.link()?.map_or(0, |link| number(&link, "copies"));
-            if copies > 0 {
-                return Ok(copies);
-            }
-            if start.elapsed() > patience {
-                return Err(BenchError::Violated(format!("no full copy in {} s", patience.as_secs())));
-            }
-            std::thread::sleep(LOOK_PAUSE);
-        }
-    }
-}
-
-/// A count in a status; zero where it is missing.
-pub fn number(value: &Value, name: &str) -> u64 {
-    value[name].as_u64().unwrap_or(0)
-}
-
 /// No copy here takes so long.
 pub const COPY_TIME_MAX: Duration = Duration::from_secs(60);
-/// Between two looks at a status: little beside the shortest copy that is timed.
-pub const LOOK_PAUSE: Duration = Duration::from_millis(3);
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::cost::sets;
-use super::nodes::{Folder, LOOK_PAUSE, Node, number};
-use super::proxy::Proxy;
+use super::nodes::{Folder, Node};
+use crate::admin::{LOOK_PAUSE, number};
 use crate::client::{Client, append_set, not_a_reply};
 use crate::compare::row::{Finding, Goal, Outcome, Ratio, Row, Table};
 use crate::compare::setup::Setup;
 use crate::encoder::value_key;
 use crate::error::BenchError;
+use crate::interference::Proxy;
 use crate::reply::Piece;
 
 /// The rows of this family.

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::cost::sets;
-use super::nodes::{Folder, Node, number};
+use super::nodes::{Folder, Node};
+use crate::admin::number;
 use crate::compare::row::{Finding, Goal, Outcome, Ratio, Row, Table};
 use crate::compare::setup::Setup;
 use crate::driver::Reading;

@@ -5,7 +5,8 @@ use std::fs;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cost::sets;
-use super::nodes::{COPY_TIME_MAX, Folder, Node, number};
+use super::nodes::{COPY_TIME_MAX, Folder, Node};
+use crate::admin::number;
 use crate::compare::row::{Finding, Goal, Outcome, Ratio, Row, Table};
 use crate::compare::setup::Setup;
 use crate::error::BenchError;
