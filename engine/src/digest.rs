@@ -2,15 +2,17 @@
 //!
 //! Each living record is mixed to 64 bits from the hash of its key, its version, its checksum and its expiry; a slot's
 //! digest is their sum and their count. So neither order nor shards matter, digests of shards add up, and two copies
-//! that hold the same differ in no slot. Of a slot that differs, [`Shard::slot_list`] tells the records.
+//! that hold the same differ in no slot. Of slots that differ, [`Shard::slot_list`] tells the records, and of keys that are
+//! looked at again [`Shard::look`] does. The checksum is made anew from the bytes: memory that has changed by itself is
+//! a difference.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::export::SlotCursor;
 use crate::hash::{KeyHash, Slot};
-use crate::limits::{DIGEST_RECORDS, SLOTS};
+use crate::limits::{DIGEST_BYTES, DIGEST_RECORDS, SHARDS_MAX, SLOTS};
 use crate::reader::{Life, life};
-use crate::record::RecordView;
+use crate::record::{Kind, Location, RecordView};
 use crate::shard::Shard;
 use crate::time::{Expiry, Now};
 use crate::version::Version;
@@ -35,10 +37,88 @@ pub struct RecordDigest {
     pub hash: KeyHash,
     /// Its place in the order of writes.
     pub version: Version,
-    /// CRC32C of what never changes in it.
+    /// CRC32C of what never changes in it; its complement where the bytes do not fit it, so that no intact copy equals it.
     pub crc: u32,
     /// When it ends.
     pub expiry: Expiry,
+    /// It says that the key was deleted.
+    pub is_tombstone: bool,
+    /// Its bytes do not fit its checksum.
+    pub is_damaged: bool,
+}
+
+/// A moment in the life of a node: a position for each of its shards. Another node, whose shards may be others, can say
+/// of each of its own records whether it is from before that moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut(Vec<Version>);
+
+impl Cut {
+    /// Of the node whose shards stand at these positions.
+    ///
+    /// # Panics
+    ///
+    /// When they are none, or more than a node has shards.
+    pub fn at(positions: Vec<Version>) -> Self {
+        assert!((1..=usize::from(SHARDS_MAX)).contains(&positions.len()), "a position for each shard");
+        Self(positions)
+    }
+
+    /// After everything.
+    pub fn never() -> Self {
+        Self(vec![Version(u64::MAX)])
+    }
+
+    /// The positions, by shard.
+    pub fn positions(&self) -> &[Version] {
+        &self.0
+    }
+
+    /// The last version of a key that is from before.
+    fn up_to(&self, hash: KeyHash) -> Version {
+        self.0[usize::from(hash.shard(self.0.len() as u16).0)]
+    }
+}
+
+/// Some of the slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSet(Box<[u64; SLOTS / 64]>);
+
+impl Default for SlotSet {
+    fn default() -> Self {
+        Self(Box::new([0; SLOTS / 64]))
+    }
+}
+
+impl SlotSet {
+    /// Takes a slot in.
+    pub fn insert(&mut self, slot: Slot) {
+        self.0[usize::from(slot.0) / 64] |= 1 << (slot.0 % 64);
+    }
+
+    /// Whether it is one of them.
+    pub fn has(&self, slot: Slot) -> bool {
+        self.0[usize::from(slot.0) / 64] >> (slot.0 % 64) & 1 != 0
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As words of 64 slots each, the first slot in the lowest bit of the first one.
+    pub fn words(&self) -> &[u64; SLOTS / 64] {
+        &self.0
+    }
+
+    /// From such words.
+    pub fn from_words(words: [u64; SLOTS / 64]) -> Self {
+        Self(Box::new(words))
+    }
 }
 
 impl Default for SlotDigests {
@@ -65,6 +145,11 @@ impl SlotDigests {
         other.iter().for_each(|(slot, digest)| self.add_slot(slot, digest));
     }
 
+    /// How many records they sum up.
+    pub fn records(&self) -> u64 {
+        self.0.iter().map(|digest| digest.records).sum()
+    }
+
     /// All slots in order.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, SlotDigest)> {
         self.0.iter().enumerate().map(|(slot, digest)| (Slot(slot as u16), *digest))
@@ -77,9 +162,26 @@ impl SlotDigests {
     }
 }
 
+impl FromIterator<SlotDigest> for SlotDigests {
+    /// From the digests of the slots in order; of those that are left out nothing is there.
+    fn from_iter<I: IntoIterator<Item = SlotDigest>>(digests: I) -> Self {
+        let mut all = Self::default();
+        all.0.iter_mut().zip(digests).for_each(|(own, digest)| *own = digest);
+        all
+    }
+}
+
 impl RecordDigest {
     fn of(view: RecordView<'_>) -> Self {
-        Self { hash: view.hash(), version: view.version(), crc: view.crc(), expiry: view.expiry() }
+        let is_damaged = !view.is_intact();
+        Self {
+            hash: view.hash(),
+            version: view.version(),
+            crc: if is_damaged { !view.crc() } else { view.crc() },
+            expiry: view.expiry(),
+            is_tombstone: view.kind() == Kind::Tombstone,
+            is_damaged,
+        }
     }
 
     fn mix(&self) -> u64 {
@@ -93,46 +195,89 @@ impl RecordDigest {
 }
 
 impl Shard {
-    /// Adds the living records of the cursor's slots with versions up to `up_to`: some thousand per call. True when
-    /// there are no more. A key that lives all the time is counted exactly once, however long it takes. Cost: one line
-    /// of each record.
+    /// Adds the living records from before `cut` in the cursor's slots: some thousand per call, or some hundred KiB. True
+    /// when there are no more. A key that lives all the time is counted exactly once, however long it takes. Cost: a
+    /// checksum of each record.
     pub fn digest_step(
         &self,
         cursor: &mut SlotCursor,
         digests: &mut SlotDigests,
-        up_to: Version,
+        cut: &Cut,
         now: Now,
     ) -> bool {
-        self.digest(cursor, up_to, now, |record| digests.add(&record))
+        self.digest(
+            cursor,
+            |_| true,
+            |view, life| {
+                if life == Life::Alive && view.version() <= cut.up_to(view.hash()) {
+                    digests.add(&RecordDigest::of(view));
+                }
+            },
+            now,
+        )
     }
 
-    /// The same records one by one, appended to `out`.
+    /// Appends the living records and the tombstones of `slots` to `out`; likewise.
     pub fn slot_list(
         &self,
         cursor: &mut SlotCursor,
-        up_to: Version,
+        slots: &SlotSet,
         now: Now,
         out: &mut Vec<RecordDigest>,
     ) -> bool {
-        self.digest(cursor, up_to, now, |record| out.push(record))
+        self.digest(
+            cursor,
+            |slot| slots.has(slot),
+            |view, life| {
+                if matches!(life, Life::Alive | Life::Deleted) {
+                    out.push(RecordDigest::of(view));
+                }
+            },
+            now,
+        )
+    }
+
+    /// Appends the records of keys with these hashes to `out`, as far as they live or are tombstones. Cost: as so many
+    /// lookups, and a checksum of each record.
+    pub fn look(&self, hashes: &[KeyHash], now: Now, out: &mut Vec<RecordDigest>) {
+        let (owner, shared) = (&self.owner, &*self.shared);
+        let index = &owner.part(shared).index;
+        for hash in hashes {
+            let is_asked = |location| self.sound(location).is_some_and(|view| view.hash() == *hash);
+            let Some(place) = owner.index.find(index, *hash, is_asked) else { continue };
+            let view = RecordView::at(&shared.arena, place.location);
+            if matches!(life(view, self.flushed(), now.seconds), Life::Alive | Life::Deleted) {
+                out.push(RecordDigest::of(view));
+            }
+        }
     }
 
     fn digest(
         &self,
         cursor: &mut SlotCursor,
-        up_to: Version,
+        is_asked: impl Fn(Slot) -> bool,
+        mut take: impl FnMut(RecordView<'_>, Life),
         now: Now,
-        mut take: impl FnMut(RecordDigest),
     ) -> bool {
         let flushed = self.flushed();
-        let mut left = DIGEST_RECORDS;
-        cursor.walk(self, |view| {
-            if view.version() <= up_to && life(view, flushed, now.seconds) == Life::Alive {
-                take(RecordDigest::of(view));
+        let (mut records, mut bytes) = (0, 0);
+        cursor.walk_some(self, is_asked, |view| {
+            if let Some(view) = self.sound(view.location()) {
+                take(view, life(view, flushed, now.seconds));
+                bytes += view.total();
             }
-            left = usize::saturating_sub(left, 1);
-            left > 0
+            records += 1;
+            records < DIGEST_RECORDS && bytes < DIGEST_BYTES
         });
         cursor.is_done()
+    }
+
+    /// The record at a place, unless its lengths can't be a record's: then it can't be told from a missing one.
+    fn sound(&self, location: Location) -> Option<RecordView<'_>> {
+        let (owner, shared) = (&self.owner, &*self.shared);
+        let slab = owner.slabs.get(owner.slab_of(shared, location));
+        let end = u64::from(slab.number.0) * shared.slab_bytes + slab.filled;
+        let view = RecordView::at(&shared.arena, location);
+        view.is_plausible(end - location.offset()).then_some(view)
     }
 }

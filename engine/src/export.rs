@@ -89,7 +89,17 @@ impl SlotCursor {
     }
 
     /// Goes from home bucket to home bucket while `visit` wants more.
-    pub(crate) fn walk(&mut self, shard: &Shard, mut visit: impl FnMut(RecordView<'_>) -> bool) {
+    pub(crate) fn walk(&mut self, shard: &Shard, visit: impl FnMut(RecordView<'_>) -> bool) {
+        self.walk_some(shard, |_| true, visit);
+    }
+
+    /// As [`SlotCursor::walk`], of the cursor's slots only through those that `is_asked` takes.
+    pub(crate) fn walk_some(
+        &mut self,
+        shard: &Shard,
+        is_asked: impl Fn(Slot) -> bool,
+        mut visit: impl FnMut(RecordView<'_>) -> bool,
+    ) {
         let (owner, shared) = (&shard.owner, &*shard.shared);
         let index = &owner.part(shared).index;
         let asked = self.first..=self.last;
@@ -99,7 +109,7 @@ impl SlotCursor {
             self.next = owner.index.visit_home(
                 index,
                 from,
-                |slot| asked.contains(&slot),
+                |slot| asked.contains(&slot) && is_asked(slot),
                 |location| RecordView::at(&shared.arena, location).hash(),
                 |location| wants_more &= visit(RecordView::at(&shared.arena, location)),
             );

@@ -32,7 +32,7 @@ mod sync;
 mod warm;
 
 pub use copy::{CopyMark, Part, SweepCursor};
-pub use digest::{RecordDigest, SlotDigest, SlotDigests};
+pub use digest::{Cut, RecordDigest, SlotDigest, SlotDigests, SlotSet};
 pub use engine::{Engine, EngineOptions, OpenError};
 pub use export::SlotCursor;
 pub use hash::{KeyHash, ShardId, Slot};

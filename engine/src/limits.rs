@@ -53,8 +53,10 @@ pub const SCAN_BYTES_MIN: u64 = 1 << 20;
 /// Seconds that a record must have had left before a touch for the touch to travel alone: whoever gets it later than that
 /// has let the record go. Else the record travels.
 pub const TOUCH_ALONE_SECONDS: u32 = 60;
-/// Records that one step of a digest looks at: some lines each.
+/// Records that one step of a digest looks at.
 pub const DIGEST_RECORDS: usize = 2048;
+/// And bytes of them, of which it makes checksums; one record may be larger.
+pub const DIGEST_BYTES: usize = 256 * 1024;
 /// Keys that one step of a sweep takes out at most.
 pub const SWEEP_KEYS: usize = 256;
 /// Evicted records that a shard remembers until they are taken.

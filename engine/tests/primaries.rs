@@ -6,7 +6,7 @@ mod bed;
 use std::collections::HashMap;
 
 use bed::{Draw, LastWords, Node, Random, START, seeds, whole};
-use ringcache_engine::{EngineOptions, LogCursor, Now, SlotCursor, SlotDigests, Step, Version};
+use ringcache_engine::{Cut, EngineOptions, LogCursor, Now, SlotCursor, SlotDigests, Step, Version};
 
 /// From one shard of one node to another node.
 struct Link {
@@ -125,7 +125,7 @@ impl World {
         let (node, mut all) = (&self.nodes[at], SlotDigests::default());
         for shard in &node.shards {
             let mut cursor = SlotCursor::all();
-            while !shard.digest_step(&mut cursor, &mut all, Version(u64::MAX), node.now) {}
+            while !shard.digest_step(&mut cursor, &mut all, &Cut::never(), node.now) {}
         }
         all
     }

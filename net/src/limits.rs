@@ -278,3 +278,27 @@ pub const LINK_SECRET_BYTES_MAX: usize = 4096;
 pub const LINK_PARK_TIME: Duration = Duration::from_secs(60);
 /// Copies that were broken off and may be gone on with.
 pub const LINK_PARKED_MAX: usize = 4;
+/// Comparisons with this node that other nodes may have under way.
+pub const VERIFY_PEERS_MAX: usize = 4;
+/// How long a replica may take to apply what the primary had, in a comparison.
+pub const VERIFY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the other node may be silent, in a comparison.
+pub const VERIFY_SILENCE: Duration = Duration::from_secs(20);
+/// Records that are listed at a time, about; a single slot may have more.
+pub const VERIFY_LIST_RECORDS: u64 = 256 * 1024;
+/// The most that a list may have: what a single slot of a very large node holds.
+pub const VERIFY_LIST_RECORDS_MAX: usize = 16 * VERIFY_LIST_RECORDS as usize;
+/// Looks at a key before it is called changing.
+pub const VERIFY_LOOKS_MAX: usize = 8;
+/// The pause between the first two looks; it doubles.
+pub const VERIFY_PAUSE_MIN: Duration = Duration::from_millis(2);
+/// The longest such pause.
+pub const VERIFY_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// Differences that are shown one by one.
+pub const VERIFY_SHOWN_MAX: usize = 32;
+/// How far the clocks of two nodes may differ for the end of a record to explain that one of them lacks it.
+pub const VERIFY_CLOCK_SECONDS: u32 = 2;
+/// Keys that are looked at in one question, and records in one answer: bounded by a frame.
+pub const VERIFY_KEYS_PER_FRAME: usize = 16 * 1024;
+
+const _: () = assert!(VERIFY_KEYS_PER_FRAME * 32 < LINK_PAYLOAD_BYTES_MAX as usize);

@@ -22,6 +22,8 @@ mod auth;
 mod backup;
 /// The binary protocol.
 mod binary;
+/// Two nodes compared while they serve.
+mod comparison;
 /// Dumps of all records: complete, in order of nobody, and never in the way.
 mod dumps;
 /// Bad input: memcached's errors, and nothing worse.

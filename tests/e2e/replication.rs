@@ -12,17 +12,19 @@ use crate::server::{Connection, REPLY_TIMEOUT};
 const REPLICA: &str = "SERVER_ERROR this node is a replica: write to its primary";
 
 /// A node that replicates.
-struct Node {
-    node: Operated,
+pub struct Node {
+    /// With its operator.
+    pub node: Operated,
 }
 
 impl Node {
-    fn primary(flags: &[&str]) -> Self {
+    /// A node that can be followed.
+    pub fn primary(flags: &[&str]) -> Self {
         Self::start(&[&["--replication-port", "-1"], flags].concat())
     }
 
     /// Follows the node whose replication port this is, and can be followed itself once it is promoted.
-    fn replica_of(port: u16, flags: &[&str]) -> Self {
+    pub fn replica_of(port: u16, flags: &[&str]) -> Self {
         let of = format!("127.0.0.1:{port}");
         Self::primary(&[&["--replica-of", of.as_str()], flags].concat())
     }
@@ -36,15 +38,18 @@ impl Node {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
     }
 
-    fn port(&self) -> u16 {
+    /// Its replication port.
+    pub fn port(&self) -> u16 {
         self.status()["replication"]["port"].as_u64().expect("a replication port") as u16
     }
 
-    fn connect(&self) -> Connection {
+    /// A client's connection.
+    pub fn connect(&self) -> Connection {
         self.node.server.connect()
     }
 
-    fn ask(&self, line: &str) -> String {
+    /// A command on a connection of its own.
+    pub fn ask(&self, line: &str) -> String {
         self.connect().ask(line)
     }
 
@@ -61,7 +66,7 @@ impl Node {
     }
 
     /// Every key with its CAS unique, which is its version, and its expiry.
-    fn records(&self) -> BTreeMap<String, (String, String)> {
+    pub fn records(&self) -> BTreeMap<String, (String, String)> {
         let mut connection = self.connect();
         connection.send("lru_crawler metadump hash\r\n");
         let dump = String::from_utf8(connection.receive_until(b"END\r\n")).expect("a dump is text");
@@ -84,12 +89,12 @@ fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Waits until both hold the same records, which were written last before.
-fn await_equal(one: &Node, other: &Node) {
+pub fn await_equal(one: &Node, other: &Node) {
     await_that("both nodes hold the same", || one.records() == other.records());
 }
 
 /// Writes, deletes, touches and counts, some of it over and over.
-fn write_some(connection: &mut Connection, from: usize, count: usize) {
+pub fn write_some(connection: &mut Connection, from: usize, count: usize) {
     let mut batch = String::new();
     for number in from..from + count {
         let value = "v".repeat(number * 7 % 900);

@@ -181,6 +181,7 @@ fn execute(request: Request, office: &Office, audience: &mut Audience<'_>) -> Re
         Request::Promote { force } => replicating(office)?.promote(force),
         Request::Demote { of } => replicating(office)?.demote(of.as_deref()),
         Request::Replicate { of } => replicating(office)?.replicate(&of),
+        Request::Verify { with } => replicating(office)?.verify(with.as_deref(), audience),
         Request::Backup { path, slots, since, compress } => {
             backup::take(office, audience, path, slots, since, compress)
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Failure;
+use super::{Audience, Failure};
 
 /// The operator's side of replication. Every call may take its time: it runs on the operator's thread.
 pub trait Replication: Send + Sync {
@@ -23,4 +23,10 @@ pub trait Replication: Send + Sync {
     ///
     /// Errors: no address, or nobody there.
     fn replicate(&self, of: &str) -> Result<Value, Failure>;
+
+    /// Compares this node with the one at `with`, which follows it or which it follows; by default with its primary. The
+    /// audience hears how many records are summed up.
+    ///
+    /// Errors: nobody there, neither follows the other, or the replica does not catch up. A difference is none.
+    fn verify(&self, with: Option<&str>, audience: &mut Audience<'_>) -> Result<Value, Failure>;
 }

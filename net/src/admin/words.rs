@@ -29,6 +29,12 @@ pub enum Request {
         /// HOST:PORT of the primary.
         of: String,
     },
+    /// Compare a node with its primary, or with the one at this address.
+    Verify {
+        /// HOST:PORT of the other node's replication port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with: Option<String>,
+    },
     /// Write records to a file.
     Backup {
         /// Where the file will be: an absolute path on the node's machine.

@@ -38,12 +38,16 @@ pub enum Kind {
     Ping = 8,
     /// The answer.
     Pong = 9,
+    /// In a comparison: a question ([`super::verify::words::Ask`]).
+    Ask = 10,
+    /// And a part of its answer ([`super::verify::words::Tell`]).
+    Tell = 11,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        use Kind::{Ack, Follow, Large, Nack, Ping, Pong, Records, Refuse, Welcome};
-        let kinds = [Follow, Welcome, Refuse, Records, Large, Ack, Nack, Ping, Pong];
+        use Kind::{Ack, Ask, Follow, Large, Nack, Ping, Pong, Records, Refuse, Tell, Welcome};
+        let kinds = [Follow, Welcome, Refuse, Records, Large, Ack, Nack, Ping, Pong, Ask, Tell];
         kinds.into_iter().find(|kind| *kind as u8 == byte)
     }
 

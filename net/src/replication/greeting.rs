@@ -23,6 +23,23 @@ const PROOF_BYTES: usize = 32;
 /// Bytes of a hello.
 const HELLO_BYTES: usize = 8 + 2 + 2 + 16 + 8 + 1 + 1 + 2 + 2 + 32 + 4;
 
+/// What a connection between two nodes is for; the dialer says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// Following the acceptor's log.
+    Link = 0,
+    /// Comparing the records of both.
+    Comparison = 1,
+}
+
+impl Purpose {
+    fn of(byte: u8) -> Result<Self, GreetingError> {
+        let known = [Purpose::Link, Purpose::Comparison];
+        known.into_iter().find(|known| *known as u8 == byte).ok_or(GreetingError::Purpose(byte))
+    }
+}
+
 /// What a node says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -32,6 +49,8 @@ pub struct Hello {
     pub incarnation: u64,
     /// What its versions carry, 0 to 63.
     pub number: u8,
+    /// What the dialer wants.
+    pub purpose: Purpose,
     /// Its shards.
     pub shards: u16,
     /// The acceptor's shard that the link is about.
@@ -49,6 +68,9 @@ pub enum GreetingError {
     /// A version that this one can't speak with.
     #[error("the other node speaks version {0} of the link, this one {LINK_VERSION}")]
     Version(u16),
+    /// Something that only a later version knows.
+    #[error("the other node wants something that this one does not know ({0})")]
+    Purpose(u8),
     /// The proof is wrong, or missing.
     #[error("the other node does not know the secret")]
     Secret,
@@ -71,7 +93,7 @@ impl Hello {
         bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&self.node.to_le_bytes());
         bytes.extend_from_slice(&self.incarnation.to_le_bytes());
-        bytes.extend_from_slice(&[self.number, 0]);
+        bytes.extend_from_slice(&[self.number, self.purpose as u8]);
         bytes.extend_from_slice(&self.shards.to_le_bytes());
         bytes.extend_from_slice(&self.shard.to_le_bytes());
         bytes.extend_from_slice(&self.nonce);
@@ -95,9 +117,9 @@ impl Hello {
         let read = |_| GreetingError::Damaged;
         let (node, incarnation) = (fields.u128().map_err(read)?, fields.u64().map_err(read)?);
         let number = fields.u8().map_err(read)?;
-        fields.u8().map_err(read)?;
+        let purpose = Purpose::of(fields.u8().map_err(read)?)?;
         let (shards, shard) = (fields.u16().map_err(read)?, fields.u16().map_err(read)?);
-        Ok(Self { node, incarnation, number, shards, shard, nonce: fields.take().map_err(read)? })
+        Ok(Self { node, incarnation, number, purpose, shards, shard, nonce: fields.take().map_err(read)? })
     }
 }
 
@@ -197,10 +219,18 @@ impl Greeting {
 
 #[cfg(test)]
 mod tests {
-    use super::{Greeting, GreetingError, HELLO_BYTES, Hello};
+    use super::{Greeting, GreetingError, HELLO_BYTES, Hello, Purpose};
 
     fn hello(node: u128, shard: u16) -> Hello {
-        Hello { node, incarnation: 3, number: node as u8, shards: 2, shard, nonce: [node as u8; 32] }
+        Hello {
+            node,
+            incarnation: 3,
+            number: node as u8,
+            purpose: Purpose::Link,
+            shards: 2,
+            shard,
+            nonce: [node as u8; 32],
+        }
     }
 
     /// Lets both talk, byte by byte; gives what each learned.
@@ -261,6 +291,11 @@ mod tests {
         let mut later = hello(1, 0).to_bytes();
         later[8] = 9;
         assert_eq!(Greeting::accept(hello(2, 0), None).handle_bytes(&later), Err(GreetingError::Version(9)));
+        let mut wants = hello(1, 0).to_bytes();
+        wants[37] = 9;
+        let crc = crc32c::crc32c(&wants[..HELLO_BYTES - 4]);
+        wants[HELLO_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Greeting::accept(hello(2, 0), None).handle_bytes(&wants), Err(GreetingError::Purpose(9)));
         for bit in 0..HELLO_BYTES * 8 {
             let mut damaged = hello(1, 0).to_bytes();
             damaged[bit / 8] ^= 1 << (bit % 8);

@@ -11,7 +11,8 @@
 //! One link for each shard of the primary, on the ring of that shard's owner. [`feed`] and [`follow`] are its two ends,
 //! [`frame`] and [`message`] what is on it, [`greeting`] how it begins. [`coordinator`] decides when links are made and
 //! what role the node has, [`followers`] what replicas mean for a shard, [`held`] which answers wait for them. All of these take bytes, events and the time and
-//! return values; sockets are the business of `worker/links.rs` and `server/replication.rs`.
+//! return values; sockets are the business of `worker/links.rs` and `server/replication.rs`. [`verify`] compares two nodes,
+//! on threads of its own.
 
 mod batch;
 pub mod coordinator;
@@ -29,3 +30,4 @@ pub mod operator;
 pub mod order;
 mod squeeze;
 pub mod tally;
+pub mod verify;

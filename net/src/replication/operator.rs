@@ -1,9 +1,12 @@
 //! What an operator sees of replication, and may ask of it.
 
+use std::io;
+use std::net::TcpStream;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
+use std::time::Instant;
 
-use ringcache_engine::Version;
+use ringcache_engine::{ShardId, Version};
 use serde_json::{Value, json};
 
 use super::coordinator::{Command, Event};
@@ -11,35 +14,41 @@ use super::held::Quorum;
 use super::history::Cause;
 use super::node::{Entry, Replication};
 use super::tally::{FeedTally, LAG_BOUNDS_MILLIS};
-use crate::admin::{Failure, replication};
-use crate::errand::Errands;
+use super::verify::here::Here;
+use super::verify::there::Wire;
+use super::verify::{self, VerifyError};
+use crate::admin::words::Progress;
+use crate::admin::{Audience, Failure, replication};
 use crate::limits::LINK_PROMOTE_PATIENCE;
 use crate::sys;
 
+/// Connects to the node with a replication port at an address, to be compared with it.
+pub type Dial = Box<dyn Fn(&str) -> io::Result<Wire<TcpStream>> + Send + Sync>;
+
 /// Lent to the commands of `ringctl`.
 pub struct Operator {
-    replication: Arc<Replication>,
-    errands: Errands,
+    here: Here,
     port: Option<u16>,
+    dial: Dial,
 }
 
 impl Operator {
     /// Of a node whose replicas connect to `port`.
-    pub fn new(replication: Arc<Replication>, errands: Errands, port: Option<u16>) -> Self {
-        Self { replication, errands, port }
+    pub fn new(here: Here, port: Option<u16>, dial: Dial) -> Self {
+        Self { here, port, dial }
     }
 
     fn command(&self, command: Command) -> Result<Value, Failure> {
         let (reply, answer) = mpsc::channel();
         let stopping = || Failure("the node is stopping".to_owned());
-        if !self.replication.tell(Event::Command(command, reply)) {
+        if !self.here.replication.tell(Event::Command(command, reply)) {
             return Err(stopping());
         }
         let answer = answer.recv_timeout(2 * LINK_PROMOTE_PATIENCE).map_err(|_| stopping())?;
         let done = answer.map_err(Failure)?;
         // The second time every worker has ended the turn in which it learned of its new role.
         for _ in 0..2 {
-            self.errands.run_on_all(|_| ())?;
+            self.here.errands.run_on_all(|_| ())?;
         }
         Ok(json!({ "done": done }))
     }
@@ -47,7 +56,7 @@ impl Operator {
 
 impl replication::Replication for Operator {
     fn status(&self) -> Value {
-        let replication = &*self.replication;
+        let replication = &*self.here.replication;
         let histories = replication.histories().clone();
         let now = sys::unix_millis();
         let links: Vec<Value> = replication.entries().iter().map(|entry| describe(entry, now)).collect();
@@ -75,9 +84,51 @@ impl replication::Replication for Operator {
     }
 
     fn replicate(&self, of: &str) -> Result<Value, Failure> {
-        let written = self.errands.run_on_all(|desk| desk.shard.latest())?;
+        let written = self.here.errands.run_on_all(|desk| desk.shard.latest())?;
         self.command(Command::Replicate { address: of.to_owned(), written })
     }
+
+    fn verify(&self, with: Option<&str>, audience: &mut Audience<'_>) -> Result<Value, Failure> {
+        let unknown = || {
+            let why = "no node is known to compare with: name its replication port with --with HOST:PORT";
+            Failure(why.to_owned())
+        };
+        let address =
+            with.map(str::to_owned).or_else(|| source(&self.here.replication)).ok_or_else(unknown)?;
+        let failure = |error: VerifyError| Failure(error.to_string());
+        let begun = Instant::now();
+        let mut there = (self.dial)(&address).map_err(|error| failure(error.into()))?;
+        let mut here = self.here.clone();
+        let (records, bytes) = held(&self.here);
+        let mut done = 0;
+        let mut tell = |summed: u64| {
+            done = summed.max(done);
+            let done_bytes = (u128::from(bytes) * u128::from(done) / u128::from(records.max(1))) as u64;
+            let phase = "verify".to_owned();
+            let progress = || Progress { phase, done_bytes, total_bytes: bytes, records: done };
+            audience.tell(progress).map_err(|_| VerifyError::Gone)
+        };
+        let report = verify::compare(&mut here, &mut there, &mut tell).map_err(failure)?;
+        let mut result = report.to_json();
+        result["with"] = address.into();
+        result["seconds"] = begun.elapsed().as_secs_f64().into();
+        tracing::info!(%result, "compared");
+        Ok(result)
+    }
+}
+
+/// Records of a node and their bytes.
+fn held(here: &Here) -> (u64, u64) {
+    let shards = (0..here.errands.workers()).map(|id| here.node.engine.stats(ShardId(id)));
+    shards.fold((0, 0), |(records, bytes), shard| (records + shard.items, bytes + shard.bytes))
+}
+
+/// The address of the node that this one follows.
+fn source(replication: &Replication) -> Option<String> {
+    replication.entries().into_iter().find_map(|entry| match entry {
+        Entry::Follow { address, .. } => Some(address),
+        Entry::Feed { .. } => None,
+    })
 }
 
 /// As the command line names it.

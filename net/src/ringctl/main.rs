@@ -1,5 +1,5 @@
 //! `ringctl`, the operator's tool: asks a running node over its socket, shows how it goes on, and tells by its exit code
-//! how it went: 0 done, 1 failed, 2 wrong usage.
+//! how it went: 0 done, 1 failed, 2 wrong usage, 3 two nodes differ.
 
 mod connection;
 mod show;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use connection::{Connection, Trouble};
 use show::Show;
 
-/// Asks a running ringcached. Exit codes: 0 done, 1 failed, 2 wrong usage.
+/// Asks a running ringcached. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 two nodes differ.
 #[derive(Parser)]
 #[command(name = "ringctl", version, disable_help_subcommand = true)]
 struct Cli {
@@ -54,6 +54,12 @@ enum Command {
         /// The primary
         #[arg(value_name = "HOST:PORT")]
         of: String,
+    },
+    /// Compare the node with its primary or a replica while both serve; exit code 3 where they differ
+    Verify {
+        /// The other node's replication port; by default the primary's
+        #[arg(long, value_name = "HOST:PORT")]
+        with: Option<String>,
     },
     /// Write all records to a file on the node's machine, while it serves
     Backup {
@@ -93,6 +99,7 @@ impl Command {
             Command::Promote { force } => Request::Promote { force: *force },
             Command::Demote { of } => Request::Demote { of: of.clone() },
             Command::Replicate { of } => Request::Replicate { of: of.clone() },
+            Command::Verify { with } => Request::Verify { with: with.clone() },
             Command::Backup { file, slots, since, compress } => Request::Backup {
                 path: absolute(file)?,
                 slots: slots.map(|Slots(first, last)| (first, last)),
@@ -135,6 +142,7 @@ impl FromStr for Slots {
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
+const EXIT_DIFFERS: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -142,7 +150,7 @@ fn main() -> ExitCode {
     match ask(&cli, &show) {
         Ok(result) => {
             show.result(&result);
-            ExitCode::SUCCESS
+            if result["equal"] == false { ExitCode::from(EXIT_DIFFERS) } else { ExitCode::SUCCESS }
         }
         Err(trouble) => {
             show.trouble(&trouble);

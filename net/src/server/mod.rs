@@ -37,6 +37,7 @@ use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_RESERVED, ITEM_CAS_BYTES
 use crate::mesh::{self, Doors, MeshEnd};
 use crate::node::Node;
 use crate::replication::operator::Operator;
+use crate::replication::verify::here::Here;
 use crate::sys::{self, Resource, Signal};
 use crate::worker::Seed;
 use berths::{Berth, Running};
@@ -243,7 +244,8 @@ fn run(
     await_signals(Arc::clone(node), doors);
     if let Some(opened) = opened {
         let replication = Arc::clone(&opened.replication);
-        let operator = Operator::new(replication, errands.clone(), opened.port());
+        let here = Here { node: Arc::clone(node), replication, errands: errands.clone() };
+        let operator = Operator::new(here, opened.port(), opened.dial(node, &errands));
         let is_first = node.replication.set(Arc::new(operator)).is_ok();
         assert!(is_first, "a node is started once");
         opened.start(node, &errands)?;

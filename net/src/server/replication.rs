@@ -17,11 +17,17 @@ use super::ServeError;
 use super::addresses::Group;
 use crate::config::Config;
 use crate::errand::{Errand, Errands};
-use crate::limits::{LINK_DIAL_TIME, LINK_GREETING_TIME, LINK_GREETINGS_MAX, LINK_SECRET_BYTES_MAX};
+use crate::limits::{
+    LINK_DIAL_TIME, LINK_GREETING_TIME, LINK_GREETINGS_MAX, LINK_SECRET_BYTES_MAX, VERIFY_PEERS_MAX,
+    VERIFY_SILENCE,
+};
 use crate::node::Node;
 use crate::replication::coordinator::{Action, Coordinator, Event};
-use crate::replication::greeting::{Greeting, Hello};
+use crate::replication::greeting::{Greeting, Hello, Purpose};
 use crate::replication::node::{Joined, JoinedEnd, Replication};
+use crate::replication::operator::Dial;
+use crate::replication::verify::here::Here;
+use crate::replication::verify::there::{Wire, serve};
 use crate::sys;
 
 /// How far these threads give way to the workers.
@@ -32,7 +38,7 @@ pub struct Opened {
     /// What all threads will share.
     pub replication: Arc<Replication>,
     listeners: Vec<TcpListener>,
-    secret: Option<Vec<u8>>,
+    secret: Option<Arc<[u8]>>,
 }
 
 /// What the threads work with.
@@ -42,6 +48,8 @@ struct Desk {
     replication: Arc<Replication>,
     errands: Errands,
     secret: Option<Arc<[u8]>>,
+    /// Comparisons that other nodes have under way with this one.
+    comparisons: Arc<AtomicUsize>,
 }
 
 /// Opens what replication needs, where the node replicates.
@@ -67,7 +75,7 @@ pub(super) fn open(config: &Config) -> Result<Option<Opened>, ServeError> {
         None => (random_u128(), 1),
     };
     let replication = Arc::new(Replication::new(options.clone(), node, incarnation, random_u128()));
-    Ok(Some(Opened { replication, listeners, secret }))
+    Ok(Some(Opened { replication, listeners, secret: secret.map(Arc::from) }))
 }
 
 /// The hosts of `-l`, whose ports are for clients.
@@ -123,15 +131,30 @@ impl Opened {
         self.listeners.first().and_then(|listener| listener.local_addr().ok()).map(|address| address.port())
     }
 
+    /// How the operator's commands reach another node.
+    pub(super) fn dial(&self, node: &Arc<Node>, errands: &Errands) -> Dial {
+        let desk = self.desk(node, errands);
+        Box::new(move |address| {
+            let (stream, _, early) = desk.dial(address, 0, Purpose::Comparison)?;
+            set_patience(&stream)?;
+            Ok(Wire::new(stream, &early))
+        })
+    }
+
+    fn desk(&self, node: &Arc<Node>, errands: &Errands) -> Desk {
+        Desk {
+            node: Arc::clone(node),
+            replication: Arc::clone(&self.replication),
+            errands: errands.clone(),
+            secret: self.secret.clone(),
+            comparisons: Arc::default(),
+        }
+    }
+
     /// Starts the threads. They end with the process.
     pub(super) fn start(self, node: &Arc<Node>, errands: &Errands) -> Result<(), ServeError> {
-        let Opened { replication, listeners, secret } = self;
-        let desk = Desk {
-            node: Arc::clone(node),
-            replication,
-            errands: errands.clone(),
-            secret: secret.map(Arc::from),
-        };
+        let desk = self.desk(node, errands);
+        let Opened { listeners, .. } = self;
         let (events, heard) = mpsc::channel();
         desk.replication.listen(events.clone());
         let greetings = Arc::new(AtomicUsize::new(0));
@@ -188,7 +211,7 @@ impl Desk {
             Action::Dial { source, address, shard, standing, progress, is_peer } => {
                 let (desk, events) = (self.clone(), events.clone());
                 let run = move || {
-                    let result = desk.dial(&address, shard).map(|(socket, peer, early)| {
+                    let result = desk.dial(&address, shard, Purpose::Link).map(|(socket, peer, early)| {
                         let end = JoinedEnd::Follow { source, shard, standing, progress, is_peer };
                         let shards = peer.shards;
                         (Joined { socket: socket.into(), peer, address, early, end }, shards)
@@ -221,13 +244,14 @@ impl Desk {
         let _ = self.errands.send(worker, Errand::Link(Box::new(joined)));
     }
 
-    fn hello(&self, shard: u16) -> Hello {
+    fn hello(&self, shard: u16, purpose: Purpose) -> Hello {
         let mut nonce = [0; 32];
         SystemRandom::new().fill(&mut nonce).expect("the kernel gives random bytes");
         Hello {
             node: self.replication.node,
             incarnation: self.replication.incarnation,
             number: self.replication.options.node_number,
+            purpose,
             shards: self.errands.workers(),
             shard,
             nonce,
@@ -235,12 +259,12 @@ impl Desk {
     }
 
     /// Connects to `address` and greets it, about its shard `shard`.
-    fn dial(&self, address: &str, shard: u16) -> io::Result<(TcpStream, Hello, Vec<u8>)> {
+    fn dial(&self, address: &str, shard: u16, purpose: Purpose) -> io::Result<(TcpStream, Hello, Vec<u8>)> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for resolved in address.to_socket_addrs()? {
             match TcpStream::connect_timeout(&resolved, LINK_DIAL_TIME) {
                 Ok(stream) => {
-                    let greeting = Greeting::dial(self.hello(shard), self.secret.as_deref());
+                    let greeting = Greeting::dial(self.hello(shard, purpose), self.secret.as_deref());
                     let (peer, early) = greet(&stream, greeting)?;
                     return Ok((stream, peer, early));
                 }
@@ -271,7 +295,12 @@ impl Desk {
             let run = move || {
                 let address =
                     stream.peer_addr().map_or_else(|_| "unknown".to_owned(), |peer| peer.to_string());
-                match desk.greet_replica(&stream) {
+                let greeted = desk.greet_replica(&stream);
+                count.fetch_sub(1, Ordering::Relaxed);
+                match greeted {
+                    Ok((peer, early)) if peer.purpose == Purpose::Comparison => {
+                        desk.be_compared(stream, &early, &address);
+                    }
                     Ok((peer, early)) => {
                         let joined =
                             Joined { socket: stream.into(), peer, address, early, end: JoinedEnd::Feed };
@@ -279,7 +308,6 @@ impl Desk {
                     }
                     Err(error) => tracing::warn!(replica = address, "a link is refused: {error}"),
                 }
-                count.fetch_sub(1, Ordering::Relaxed);
             };
             if start_thread("greeting", run).is_err() {
                 greetings.fetch_sub(1, Ordering::Relaxed);
@@ -287,12 +315,34 @@ impl Desk {
         }
     }
 
+    /// Answers the questions of a node that compares itself with this one.
+    fn be_compared(&self, stream: TcpStream, early: &[u8], address: &str) {
+        let (node, replication) = (Arc::clone(&self.node), Arc::clone(&self.replication));
+        let mut here = Here { node, replication, errands: self.errands.clone() };
+        let is_welcome = self.comparisons.fetch_add(1, Ordering::Relaxed) < VERIFY_PEERS_MAX;
+        sys::work_when_idle();
+        let served = set_patience(&stream).map_err(Into::into).and_then(|()| {
+            let mut wire = Wire::new(stream, early);
+            if is_welcome { serve(&mut wire, &mut here) } else { wire.refuse("too many comparisons") }
+        });
+        self.comparisons.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = served {
+            tracing::warn!(peer = address, "a comparison is broken off: {error}");
+        }
+    }
+
     fn greet_replica(&self, stream: &TcpStream) -> io::Result<(Hello, Vec<u8>)> {
         if self.node.stopping.load(Ordering::Relaxed) {
             return Err(io::Error::other("the node stops"));
         }
-        greet(stream, Greeting::accept(self.hello(0), self.secret.as_deref()))
+        greet(stream, Greeting::accept(self.hello(0, Purpose::Link), self.secret.as_deref()))
     }
+}
+
+/// A comparison is given up when the other node says nothing for too long.
+fn set_patience(stream: &TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(VERIFY_SILENCE))?;
+    stream.set_write_timeout(Some(VERIFY_SILENCE))
 }
 
 /// Talks until both sides know each other. The whole of it has to be over in time.
@@ -310,7 +360,12 @@ fn greet(stream: &TcpStream, mut greeting: Greeting) -> io::Result<(Hello, Vec<u
         }
         stream.set_read_timeout(Some(left))?;
         let received = match stream_ref.read(&mut buffer) {
-            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other node hung up")),
+            Ok(0) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the other node hung up: its log says why",
+                ));
+            }
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the greeting took too long"));
