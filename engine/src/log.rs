@@ -150,15 +150,16 @@ impl LogCursor {
         !is_new_copy && shard.forgotten() > self.reached
     }
 
-    /// Appends whole records to `out` until that holds about `bytes`. A large record is given by itself, when `out` is
-    /// empty; so empty it between two calls. Cost: what it copies, and a look into the index for each record; some ten
+    /// Appends whole records to `out`, about `bytes` of them. A large record is given by itself, when nothing else was
+    /// appended. Cost: what it copies, and a look into the index for each record; some ten
     /// nanoseconds when nothing is new.
     pub fn read(&mut self, shard: &mut Shard, now: Now, bytes: usize, out: &mut Vec<u8>) -> Step {
         self.begin(shard);
+        let before = out.len();
         self.show_flush(shard, out);
         let is_full_copy = self.position == Version::ZERO;
         let asked = Asked { above: self.position, origin: self.origin, is_full_copy };
-        let mut reading = Reading::new(shard, asked, now, bytes, out);
+        let mut reading = Reading::new(shard, asked, now, before, bytes, out);
         self.is_tails_turn = !self.is_tails_turn;
         let step = if self.is_tails_turn {
             self.tail.read(&mut reading).or_else(|| self.past.read(&mut reading))

@@ -29,16 +29,27 @@ pub(super) struct Reading<'a> {
     has_dead_words: bool,
     flushed: Version,
     now: Now,
-    bytes: usize,
     out: &'a mut Vec<u8>,
+    /// What `out` held before this step, and when it holds enough.
+    before: usize,
+    enough: usize,
     /// Bytes of slabs that it may still look through.
     left: u64,
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(shard: &'a Shard, asked: Asked, now: Now, bytes: usize, out: &'a mut Vec<u8>) -> Self {
+    /// About `bytes` more than the `before` that `out` held when the step began.
+    pub(super) fn new(
+        shard: &'a Shard,
+        asked: Asked,
+        now: Now,
+        before: usize,
+        bytes: usize,
+        out: &'a mut Vec<u8>,
+    ) -> Self {
+        let (flushed, enough) = (shard.flushed(), before.saturating_add(bytes));
         let left = SCAN_BYTES_MIN.max(4 * bytes as u64);
-        Self { shard, asked, has_dead_words: false, flushed: shard.flushed(), now, bytes, out, left }
+        Self { shard, asked, has_dead_words: false, flushed, now, out, before, enough, left }
     }
 
     pub(super) fn enter_past(&mut self) {
@@ -72,7 +83,7 @@ impl<'a> Reading<'a> {
                 let view = RecordView::at(&shared.arena, location);
                 let Some(shown) = self.asked_for(view) else { continue };
                 *read_to = location.offset() - start;
-                if self.out.len() >= self.bytes {
+                if self.out.len() >= self.enough {
                     return Some(Step::Full);
                 }
                 match self.show(shown) {
@@ -105,7 +116,7 @@ impl<'a> Reading<'a> {
             view.copy_to(self.out);
             return None;
         };
-        if !self.out.is_empty() {
+        if self.out.len() > self.before {
             return Some(Step::Full);
         }
         Some(Step::Large(record))

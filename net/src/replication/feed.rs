@@ -77,6 +77,9 @@ pub struct FeedOptions {
     pub turn_bytes: usize,
     /// Compress batches where that makes them smaller.
     pub compress: bool,
+    /// No answer waits for the replica: what is written while it has something to acknowledge leaves together after that,
+    /// as Nagle's algorithm has it (RFC 896). Each batch wakes the replica and comes back as an acknowledgement.
+    pub gathers: bool,
     /// For peers that both accept writes: the node number whose writes the tail consists of.
     pub own_node: u8,
 }
@@ -108,7 +111,6 @@ pub struct Feed {
     told: Version,
     liveness: Liveness,
     squeeze: Squeeze,
-    batch: Vec<u8>,
     tally: Arc<FeedTally>,
 }
 
@@ -177,7 +179,6 @@ impl Feed {
             told: Version::ZERO,
             liveness: Liveness::new(patience, moment),
             squeeze: Squeeze::default(),
-            batch: Vec::new(),
             tally,
         }
     }
@@ -324,6 +325,7 @@ impl Feed {
         self.sequence = sequence - 1;
         self.is_rewound = true;
         self.owes_position = true;
+        self.is_caught_up = false;
         Ok(FeedEvent::Acked)
     }
 
@@ -334,6 +336,9 @@ impl Feed {
         }
         self.liveness.poll(moment, &mut out.bytes);
         if !matches!(self.phase, Phase::Copying { .. } | Phase::Following) {
+            return Ok(false);
+        }
+        if self.is_gathering() {
             return Ok(false);
         }
         let mut left = self.options.turn_bytes;
@@ -356,36 +361,37 @@ impl Feed {
         Ok(true)
     }
 
-    /// One batch. True when nothing more is there.
+    /// Everything of the last look is under way, and what came since can wait for its acknowledgement, which calls again.
+    fn is_gathering(&self) -> bool {
+        self.options.gathers && self.is_caught_up && self.is_following() && !self.in_flight.is_empty()
+    }
+
+    /// One batch, read straight into the frame that carries it. True when nothing more is there.
     fn send_some(&mut self, shard: &mut Shard, moment: Moment, bytes: usize, out: &mut Output) -> bool {
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.clear();
-        let step = self.cursor.read(shard, moment.now, bytes, &mut batch);
-        let is_done = match step {
-            Step::Full if batch.is_empty() => false,
-            Step::Full => {
-                self.send_records(&batch, Version::ZERO, out);
-                false
-            }
-            Step::Large(large) => {
-                assert!(batch.is_empty(), "a large record comes alone");
-                self.send_large(large, out);
-                false
-            }
-            Step::CaughtUp(position) => {
-                if self.owes_position || !batch.is_empty() || position != self.told {
-                    self.send_records(&batch, position, out);
-                }
-                true
-            }
+        let start = frame::open(&mut out.bytes);
+        out.bytes.extend_from_slice(&Version::ZERO.0.to_le_bytes());
+        let records = out.bytes.len();
+        let step = self.cursor.read(shard, moment.now, bytes, &mut out.bytes);
+        let is_empty = out.bytes.len() == records;
+        let (position, is_done) = match step {
+            Step::CaughtUp(position) => (position, true),
+            Step::Full | Step::Large(_) => (Version::ZERO, false),
         };
-        self.batch = batch;
+        if !is_empty || is_done && (self.owes_position || position != self.told) {
+            self.send_records(start, position, out);
+        } else {
+            out.bytes.truncate(start);
+        }
+        if let Step::Large(large) = step {
+            assert!(is_empty, "a large record comes alone");
+            self.send_large(large, out);
+        }
         self.is_caught_up = is_done;
         is_done
     }
 
-    /// Sends records, which complete `position`; zero: none.
-    fn send_records(&mut self, records: &[u8], position: Version, out: &mut Output) {
+    /// Closes the frame of records that begins at `start`. They complete `position`; zero: none.
+    fn send_records(&mut self, start: usize, position: Version, out: &mut Output) {
         let mut flags = 0;
         self.owes_position = position == Version::ZERO;
         if !self.owes_position {
@@ -395,19 +401,21 @@ impl Feed {
                 flags |= FLAG_COPY_END;
             }
         }
-        let squeezed = if self.options.compress { self.squeeze.compress(records) } else { None };
-        flags |= if squeezed.is_some() { FLAG_LZ4 } else { 0 };
-        let front = position.0.to_le_bytes();
-        let raw_bytes = (records.len() as u32).to_le_bytes();
-        let payload = match squeezed {
-            Some(squeezed) => [&front[..], &raw_bytes, squeezed],
-            None => [&front[..], &[], records],
-        };
-        let bytes = HEADER_BYTES + payload.iter().map(|part| part.len()).sum::<usize>();
+        let records = start + HEADER_BYTES + size_of::<Version>();
+        out.bytes[records - size_of::<Version>()..records].copy_from_slice(&position.0.to_le_bytes());
+        let raw_bytes = out.bytes.len() - records;
+        let squeezed =
+            if self.options.compress { self.squeeze.compress(&out.bytes[records..]) } else { None };
+        if let Some(squeezed) = squeezed {
+            flags |= FLAG_LZ4;
+            out.bytes.truncate(records);
+            out.bytes.extend_from_slice(&(raw_bytes as u32).to_le_bytes());
+            out.bytes.extend_from_slice(squeezed);
+        }
         flags |= if std::mem::take(&mut self.is_rewound) { FLAG_REWOUND } else { 0 };
         self.sequence += 1;
-        frame::push_parts(&mut out.bytes, Kind::Records, flags, self.sequence, &payload);
-        self.tally.note_records(records.len(), bytes);
+        let bytes = frame::seal(&mut out.bytes, start, Kind::Records, flags, self.sequence);
+        self.tally.note_records(raw_bytes, bytes);
         self.note_sent(bytes, flags);
     }
 

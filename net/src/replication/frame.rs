@@ -144,17 +144,26 @@ pub fn push(out: &mut Vec<u8>, kind: Kind, flags: u8, sequence: u64, payload: &[
 
 /// Appends a whole frame whose payload is in parts.
 pub fn push_parts(out: &mut Vec<u8>, kind: Kind, flags: u8, sequence: u64, parts: &[&[u8]]) {
-    let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    let header = Header {
-        payload_bytes: u32::try_from(bytes).expect("a payload is bounded"),
-        kind,
-        flags,
-        sequence,
-        payload_crc: parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part)),
-    };
-    out.reserve(HEADER_BYTES + bytes);
-    out.extend_from_slice(&header.to_bytes());
+    let start = open(out);
     parts.iter().for_each(|part| out.extend_from_slice(part));
+    seal(out, start, kind, flags, sequence);
+}
+
+/// Leaves room for a header. What is appended from now on is the frame's payload, until [`seal`] with the place that
+/// this gives.
+pub fn open(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.resize(start + HEADER_BYTES, 0);
+    start
+}
+
+/// Writes the header of the frame that was opened at `start`. Gives the frame's bytes.
+pub fn seal(out: &mut [u8], start: usize, kind: Kind, flags: u8, sequence: u64) -> usize {
+    let (header, payload) = out[start..].split_at_mut(HEADER_BYTES);
+    let payload_bytes = u32::try_from(payload.len()).expect("a payload is bounded");
+    let payload_crc = crc32c::crc32c(payload);
+    header.copy_from_slice(&Header { payload_bytes, kind, flags, sequence, payload_crc }.to_bytes());
+    HEADER_BYTES + payload.len()
 }
 
 /// A frame that has come whole.

@@ -203,6 +203,7 @@ impl Replication {
             window_bytes: self.options.window_bytes,
             turn_bytes: crate::limits::LINK_TURN_BYTES,
             compress: self.options.compress,
+            gathers: self.options.quorum == Quorum::None,
             own_node: self.options.node_number,
         }
     }
