@@ -19,6 +19,11 @@ pub const ROWS: &[Row] = &[
         measure: cpu,
     },
     Row {
+        name: "async-rate",
+        title: "the same at 400,000/s, open loop: the replica can't take requests from the client",
+        measure: cpu_at_rate,
+    },
+    Row {
         name: "semi-sync",
         title: "SET 100 B, 50 connections, 20,000/s, open loop: one replica, async and semi-sync",
         measure: latency,
@@ -36,8 +41,16 @@ pub fn sets(setup: &Setup) -> Plan {
 }
 
 fn cpu(setup: &Setup) -> Result<Outcome, BenchError> {
+    cpu_of(setup, &Plan { depth: 16, ..sets(setup) })
+}
+
+/// With as many requests with the replica as without: what a turn finds to do is shared by all of it.
+fn cpu_at_rate(setup: &Setup) -> Result<Outcome, BenchError> {
+    cpu_of(setup, &Plan { depth: 16, rate: Some(HIGH_RATE), ..sets(setup) })
+}
+
+fn cpu_of(setup: &Setup, plan: &Plan) -> Result<Outcome, BenchError> {
     let folder = Folder::new()?;
-    let plan = Plan { depth: 16, ..sets(setup) };
     let launch = Launch { memory_mib: MEMORY_MIB, ..setup.launch() };
     let plain = setup.start(Program::Ringcached, &launch)?;
     let listening = Node::primary(setup, &folder, "listening", MEMORY_MIB, &[])?;
@@ -46,7 +59,7 @@ fn cpu(setup: &Setup) -> Result<Outcome, BenchError> {
     let replica = Node::replica(setup, &folder, "replica", &address, MEMORY_MIB, &[])?;
     let contender = |name: &str, server| -> Result<Contender, BenchError> {
         let contender = Contender { name: name.to_string(), server, plan: plan.clone() };
-        preload(contender.server.target(), &plan)?;
+        preload(contender.server.target(), plan)?;
         Ok(contender)
     };
     let contenders = [
@@ -101,6 +114,8 @@ fn ratio(standings: &[Standing], figure: Figure, other: usize, goal: Option<Goal
 const MEMORY_MIB: usize = 256;
 /// Far below what one worker can do, and far above what a connection alone asks.
 const RATE: f64 = 20_000.0;
+/// A third of what one worker can do here, so that client and replica fit on one CPU.
+const HIGH_RATE: f64 = 400_000.0;
 const COLUMNS: &[Figure] = &[
     Figure::Throughput,
     Figure::Cpu,
