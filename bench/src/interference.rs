@@ -1,5 +1,6 @@
 //! The line between two nodes: a proxy whose connections can be cut, and that does harm to what goes over them.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use ringcache_net::replication::frame::HEADER_BYTES;
+use ringcache_net::replication::greeting::GREETING_BYTES;
 
 use crate::error::BenchError;
 use crate::keys::Random;
@@ -33,31 +35,74 @@ pub enum Harm {
     Flip,
 }
 
-#[derive(Default)]
+/// One direction of one connection: what becomes of the pieces that go there.
+pub trait Passage: Send {
+    /// Pieces are frames, not whatever comes at once.
+    fn is_framed(&self) -> bool;
+
+    /// What goes on instead of `piece`.
+    fn treat(&mut self, piece: Piece) -> Vec<u8>;
+
+    /// What goes on when nothing has come for a while.
+    fn rest(&mut self) -> Vec<u8>;
+
+    /// The connection has ended.
+    fn end(&mut self) {}
+}
+
+/// Makes both directions of a connection: that of who dialled, that of who was dialled.
+pub type Passages = dyn Fn() -> [Box<dyn Passage>; 2] + Send + Sync;
+
+/// Something that goes over a line.
+pub struct Piece {
+    /// Never empty.
+    pub bytes: Vec<u8>,
+    /// It is a whole frame.
+    pub is_frame: bool,
+}
+
 struct Line {
     upstream: Mutex<String>,
     is_cut: AtomicBool,
-    open: Mutex<Vec<TcpStream>>,
-    /// What is done, and to one piece in how many.
-    harm: Mutex<Option<(Harm, u32)>>,
-    /// Makes each direction of each connection a sequence of chances of its own.
-    seed: AtomicU64,
-    harmed: AtomicU64,
+    /// Connections by number.
+    open: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    last: AtomicU64,
+    passages: Box<Passages>,
+    harms: Arc<Harms>,
 }
 
 impl Proxy {
     /// Listens on a free port and connects to `upstream` for everyone who comes.
     pub fn start(upstream: &str) -> Result<Proxy, BenchError> {
-        Proxy::start_at("127.0.0.1", upstream, 0)
+        Proxy::start_seeded(upstream, 0)
     }
 
-    /// The same, on that host. What it is going to do to the line follows from `seed`.
-    pub fn start_at(host: &str, upstream: &str, seed: u64) -> Result<Proxy, BenchError> {
+    /// The same. What it is going to do to the line follows from `seed`.
+    pub fn start_seeded(upstream: &str, seed: u64) -> Result<Proxy, BenchError> {
+        let harms = Arc::new(Harms { seed: AtomicU64::new(seed << 16), ..Harms::default() });
+        let shared = Arc::clone(&harms);
+        let passages =
+            move || [(); 2].map(|()| Box::new(Harming::new(Arc::clone(&shared))) as Box<dyn Passage>);
+        Proxy::listen(upstream, Box::new(passages), harms)
+    }
+
+    /// A line on which only `passages` decide what happens.
+    pub fn start_with(upstream: &str, passages: Box<Passages>) -> Result<Proxy, BenchError> {
+        Proxy::listen(upstream, passages, Arc::default())
+    }
+
+    fn listen(upstream: &str, passages: Box<Passages>, harms: Arc<Harms>) -> Result<Proxy, BenchError> {
         let failed = || BenchError::machine("cannot start a proxy");
-        let listener = TcpListener::bind((host, 0)).map_err(failed())?;
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(failed())?;
         let address = listener.local_addr().map_err(failed())?.to_string();
-        let line = Arc::new(Line { seed: AtomicU64::new(seed << 16), ..Line::default() });
-        *lock(&line.upstream) = upstream.to_string();
+        let line = Arc::new(Line {
+            upstream: Mutex::new(upstream.to_string()),
+            is_cut: AtomicBool::new(false),
+            open: Mutex::default(),
+            last: AtomicU64::new(0),
+            passages,
+            harms,
+        });
         let shared = Arc::clone(&line);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -83,9 +128,9 @@ impl Proxy {
     /// Ends all connections, and takes no new ones.
     pub fn cut(&self) {
         self.line.is_cut.store(true, Ordering::SeqCst);
-        for stream in lock(&self.line.open).drain(..) {
-            // It may be over already.
-            let _ = stream.shutdown(Shutdown::Both);
+        for (_, streams) in lock(&self.line.open).drain() {
+            // They may be over already.
+            streams.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
         }
     }
 
@@ -96,12 +141,12 @@ impl Proxy {
 
     /// Does `harm` to one piece in `one_in`, in both directions; `None` ends that.
     pub fn harm(&self, harm: Option<(Harm, u32)>) {
-        *lock(&self.line.harm) = harm;
+        *lock(&self.line.harms.harm) = harm;
     }
 
     /// Pieces that were harmed so far.
     pub fn harmed(&self) -> u64 {
-        self.line.harmed.load(Ordering::Relaxed)
+        self.line.harms.done.load(Ordering::Relaxed)
     }
 }
 
@@ -112,67 +157,90 @@ impl Line {
         for stream in [&near, &far] {
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(HOLD_TIME_MAX))?;
-            lock(&self.open).push(stream.try_clone()?);
         }
-        let (near_again, far_again) = (near.try_clone()?, far.try_clone()?);
-        for (from, to) in [(near, far), (far_again, near_again)] {
-            let direction = Direction::new(Arc::clone(self));
-            std::thread::spawn(move || direction.pass_on(from, to));
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        lock(&self.open).insert(number, [near.try_clone()?, far.try_clone()?]);
+        let [out, back] = (self.passages)();
+        for (passage, from, to) in [(out, near.try_clone()?, far.try_clone()?), (back, far, near)] {
+            let line = Arc::clone(self);
+            std::thread::spawn(move || {
+                pass_on(passage, from, to);
+                lock(&line.open).remove(&number);
+            });
         }
         Ok(())
     }
 }
 
-/// One direction of one connection.
-struct Direction {
-    line: Arc<Line>,
-    random: Random,
-    pieces: Pieces,
-    /// Comes behind the next piece.
-    held: Option<Vec<u8>>,
+fn pass_on(mut passage: Box<dyn Passage>, mut from: TcpStream, mut to: TcpStream) {
+    let mut pieces = Pieces::new(passage.is_framed());
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let sent = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => {
+                let taken = pieces.take(&buffer[..length]);
+                taken.into_iter().flat_map(|piece| passage.treat(piece)).collect()
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                passage.rest()
+            }
+            Err(_) => break,
+        };
+        if to.write_all(&sent).is_err() {
+            break;
+        }
+    }
+    passage.end();
+    // The other direction ends with this one.
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
-impl Direction {
-    fn new(line: Arc<Line>) -> Direction {
-        let mut random = Random::new(line.seed.fetch_add(1, Ordering::Relaxed));
-        let pieces = Pieces::new(random.below(2) == 0);
-        Direction { line, random, pieces, held: None }
+/// What is done to a line, and how often it was.
+#[derive(Default)]
+struct Harms {
+    /// To one piece in how many.
+    harm: Mutex<Option<(Harm, u32)>>,
+    /// Makes each direction of each connection a sequence of chances of its own.
+    seed: AtomicU64,
+    done: AtomicU64,
+}
+
+/// A direction that does it.
+struct Harming {
+    harms: Arc<Harms>,
+    random: Random,
+    is_framed: bool,
+    /// Comes behind the next piece.
+    held: Vec<u8>,
+}
+
+impl Harming {
+    fn new(harms: Arc<Harms>) -> Harming {
+        let mut random = Random::new(harms.seed.fetch_add(1, Ordering::Relaxed));
+        let is_framed = random.below(2) == 0;
+        Harming { harms, random, is_framed, held: Vec::new() }
+    }
+}
+
+impl Passage for Harming {
+    fn is_framed(&self) -> bool {
+        self.is_framed
     }
 
-    fn pass_on(mut self, mut from: TcpStream, mut to: TcpStream) {
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let pieces = match from.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(length) => self.pieces.take(&buffer[..length]),
-                // What nothing follows is not held for longer.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    self.held.take().into_iter().collect()
-                }
-                Err(_) => break,
-            };
-            let sent = pieces.into_iter().flat_map(|piece| self.treat(piece)).collect::<Vec<_>>().concat();
-            if to.write_all(&sent).is_err() {
-                break;
-            }
-        }
-        // The other direction ends with this one.
-        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
-    }
-
-    /// What goes on instead of `piece`.
-    fn treat(&mut self, mut piece: Vec<u8>) -> Vec<Vec<u8>> {
-        let harm = *lock(&self.line.harm);
+    fn treat(&mut self, piece: Piece) -> Vec<u8> {
+        let mut piece = piece.bytes;
+        let harm = *lock(&self.harms.harm);
         let harm = harm.filter(|(_, one_in)| self.random.below(*one_in) == 0).map(|(harm, _)| harm);
-        self.line.harmed.fetch_add(u64::from(harm.is_some()), Ordering::Relaxed);
+        self.harms.done.fetch_add(u64::from(harm.is_some()), Ordering::Relaxed);
         let place = self.random.below(piece.len() as u32 * 8) as usize;
         match harm {
             None => {}
             Some(Harm::Delay) => {
                 std::thread::sleep(Duration::from_millis(self.random.bits() % DELAY_MILLIS_MAX));
             }
-            Some(Harm::Reorder) if self.held.is_none() => {
-                self.held = Some(piece);
+            Some(Harm::Reorder) if self.held.is_empty() => {
+                self.held = piece;
                 return Vec::new();
             }
             Some(Harm::Reorder) => {}
@@ -180,7 +248,13 @@ impl Direction {
             Some(Harm::Truncate) => piece.truncate(place / 8),
             Some(Harm::Flip) => piece[place / 8] ^= 1 << (place % 8),
         }
-        [Some(piece), self.held.take()].into_iter().flatten().collect()
+        piece.append(&mut self.held);
+        piece
+    }
+
+    /// What nothing follows is not held for longer.
+    fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
     }
 }
 
@@ -197,9 +271,9 @@ impl Pieces {
         Pieces { kept: Vec::new(), is_framed, greeting_left: GREETING_BYTES }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+    fn take(&mut self, bytes: &[u8]) -> Vec<Piece> {
         if !self.is_framed {
-            return vec![bytes.to_vec()];
+            return vec![Piece { bytes: bytes.to_vec(), is_frame: false }];
         }
         self.kept.extend_from_slice(bytes);
         let mut pieces = Vec::new();
@@ -207,10 +281,10 @@ impl Pieces {
         if self.greeting_left > 0 {
             at = self.greeting_left.min(self.kept.len());
             self.greeting_left -= at;
-            pieces.push(self.kept[..at].to_vec());
+            pieces.push(Piece { bytes: self.kept[..at].to_vec(), is_frame: false });
         }
         while let Some(frame) = frame(&self.kept[at..]) {
-            pieces.push(frame.to_vec());
+            pieces.push(Piece { bytes: frame.to_vec(), is_frame: true });
             at += frame.len();
         }
         self.kept.drain(..at);
@@ -233,8 +307,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub const DELAY_MILLIS_MAX: u64 = 40;
 /// A piece that is held for the next one goes on after this even where none comes.
 const HOLD_TIME_MAX: Duration = Duration::from_millis(30);
-/// What each end says before its frames: `ringcache_net::replication::greeting`.
-const GREETING_BYTES: usize = 78 + 32;
 
 #[cfg(test)]
 mod tests {
@@ -249,20 +321,22 @@ mod tests {
         push(&mut stream, Kind::Records, 0, 1, &[7; 1000]);
         for step in [stream.len(), 200, 7] {
             let mut pieces = Pieces::new(true);
-            let taken: Vec<Vec<u8>> = stream.chunks(step).flat_map(|bytes| pieces.take(bytes)).collect();
-            assert_eq!(taken.concat(), stream);
-            let frames: Vec<usize> = taken.iter().rev().take(2).map(Vec::len).collect();
-            assert_eq!(frames, [HEADER_BYTES + 1000, HEADER_BYTES + 8]);
+            let taken: Vec<Piece> = stream.chunks(step).flat_map(|bytes| pieces.take(bytes)).collect();
+            let bytes: Vec<&[u8]> = taken.iter().map(|piece| &piece.bytes[..]).collect();
+            assert_eq!(bytes.concat(), stream);
+            let frames: Vec<usize> =
+                taken.iter().filter(|piece| piece.is_frame).map(|frame| frame.bytes.len()).collect();
+            assert_eq!(frames, [HEADER_BYTES + 8, HEADER_BYTES + 1000]);
         }
     }
 
     #[test]
     fn each_harm_is_what_its_name_says() {
-        let line = Arc::new(Line::default());
+        let harms = Arc::new(Harms::default());
         let treated = |harm, pieces: [&[u8]; 3]| {
-            *lock(&line.harm) = Some((harm, 1));
-            let mut direction = Direction::new(Arc::clone(&line));
-            pieces.map(|piece| direction.treat(piece.to_vec()).concat())
+            *lock(&harms.harm) = Some((harm, 1));
+            let mut harming = Harming::new(Arc::clone(&harms));
+            pieces.map(|piece| harming.treat(Piece { bytes: piece.to_vec(), is_frame: false }))
         };
         let pieces = [&b"one"[..], b"two", b"three"];
         assert_eq!(treated(Harm::Delay, pieces), pieces);
@@ -275,6 +349,6 @@ mod tests {
             let flipped: u32 = was.iter().zip(&is).map(|(was, is)| (was ^ is).count_ones()).sum();
             assert_eq!(flipped, 1);
         }
-        assert_eq!(line.harmed.load(Ordering::Relaxed), 15);
+        assert_eq!(harms.done.load(Ordering::Relaxed), 15);
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::namespace::Namespace;
-use crate::admin::{Admin, number};
+use crate::admin::{Admin, LOOK_PAUSE, number};
 use crate::child::Server;
 use crate::error::BenchError;
 use crate::interference::Proxy;
@@ -75,7 +76,7 @@ impl Node {
         }
         let line = match namespace {
             Some(_) => None,
-            None => Some(Proxy::start_at("127.0.0.1", "", seed)?),
+            None => Some(Proxy::start_seeded("", seed)?),
         };
         let mut node = Node {
             program,
@@ -106,6 +107,11 @@ impl Node {
         // What a killed one leaves would answer for the new one.
         let _ = fs::remove_file(&self.socket);
         self.server = Some(Server::start_at(self.target(), &self.program, &arguments, log)?);
+        // Operators are let in a moment later than clients.
+        let begun = Instant::now();
+        while self.admin.status().is_err() && begun.elapsed() < START_TIME_MAX {
+            std::thread::sleep(LOOK_PAUSE);
+        }
         Ok(())
     }
 
@@ -200,6 +206,7 @@ impl Told {
     }
 }
 
+const START_TIME_MAX: Duration = Duration::from_secs(5);
 /// Nothing is evicted from so much.
 const MEMORY_MIB: u32 = 192;
 

@@ -40,35 +40,39 @@ pub struct Found {
     pub faults: u64,
 }
 
-/// Runs `plan`; its files go to `folder`.
-pub fn run(plan: &Plan, ringcached: &Path, folder: &Path) -> Result<Found, BenchError> {
+/// Runs `plan`; its files go to `folder`. What a node does not do, or does not survive, is a result.
+pub fn run(plan: &Plan, ringcached: &Path, folder: &Path) -> Found {
     let mut found = Found::default();
-    let mut cluster = Cluster::start(plan, ringcached, folder)?;
-    let result = Scenario::begin(plan, &mut cluster, &mut found).and_then(Scenario::play);
-    match result {
-        Ok(()) => {}
-        // What a node does not do, or does not survive, is a result.
-        Err(error) => found.wrong.push(error.to_string()),
-    }
-    for (place, node) in cluster.nodes.iter_mut().enumerate() {
-        if node.has_failed() {
-            found.wrong.push(format!("node{place} has ended by itself"));
+    match Cluster::start(plan, ringcached, folder) {
+        Err(error) => found.wrong.push(format!("the nodes do not start: {error}")),
+        Ok(mut cluster) => {
+            let played = Scenario::begin(plan, &mut cluster, &mut found).and_then(Scenario::play);
+            found.wrong.extend(played.err().map(|error| error.to_string()));
+            found.look_back(plan, &mut cluster);
         }
-        found.wrong.extend(node.log().panic().map(|panic| format!("node{place}: {panic}")));
     }
-    (found.full_copies, found.resumes) = cluster.told();
-    let copies: u64 = found.full_copies.values().sum();
-    // Each fault may cost each link a copy, and each node has to be copied to begin with.
-    let links = plan.workers.iter().map(|workers| u64::from(*workers)).max().unwrap_or(1)
-        * (plan.workers.len() as u64 - 1);
-    let most = links * (1 + 2 * found.faults) + found.harmed;
-    if copies > most {
-        found
-            .wrong
-            .push(format!("{copies} full copies for {} faults: {:?}", found.faults, found.full_copies));
+    found
+}
+
+impl Found {
+    /// What the nodes and their logs tell at the end.
+    fn look_back(&mut self, plan: &Plan, cluster: &mut Cluster) {
+        for (place, node) in cluster.nodes.iter_mut().enumerate() {
+            if node.has_failed() {
+                self.wrong.push(format!("node{place} has ended by itself"));
+            }
+            self.wrong.extend(node.log().panic().map(|panic| format!("node{place}: {panic}")));
+        }
+        (self.full_copies, self.resumes) = cluster.told();
+        self.nacks = cluster.nacks();
+        // Each node has to be copied to begin with, and each fault may cost each link a copy.
+        let shards = plan.workers.iter().map(|workers| u64::from(*workers)).max().unwrap_or(1);
+        let links = shards * (plan.workers.len() as u64 - 1);
+        let copies: u64 = self.full_copies.values().sum();
+        if copies > links * (1 + 2 * self.faults) + self.harmed {
+            self.wrong.push(format!("{copies} full copies for {} faults", self.faults));
+        }
     }
-    found.nacks = cluster.nacks();
-    Ok(found)
 }
 
 struct Scenario<'r> {

@@ -110,6 +110,8 @@ pub struct Feed {
     /// The position that was sent last.
     told: Version,
     liveness: Liveness,
+    /// Frames of the replica, without questions and answers to them.
+    heard: u64,
     squeeze: Squeeze,
     tally: Arc<FeedTally>,
 }
@@ -178,6 +180,7 @@ impl Feed {
             is_caught_up: false,
             told: Version::ZERO,
             liveness: Liveness::new(patience, moment),
+            heard: 0,
             squeeze: Squeeze::default(),
             tally,
         }
@@ -191,12 +194,14 @@ impl Feed {
         out: &mut Output,
     ) -> Result<FeedEvent, LinkError> {
         self.liveness.note_heard(moment);
+        self.heard += u64::from(!matches!(frame.header.kind, Kind::Ping | Kind::Pong));
         match frame.header.kind {
             Kind::Follow if self.phase == Phase::Greeted => {
                 Ok(FeedEvent::Follow(Follow::parse(frame.payload)?))
             }
             Kind::Ack => self.handle_ack(Ack::parse(frame.payload)?, moment),
             Kind::Nack => self.handle_nack(frame.header.sequence),
+            Kind::Ping if frame.header.sequence != self.heard => Err(LinkError::Order(frame.header.sequence)),
             Kind::Ping => {
                 frame::push(&mut out.bytes, Kind::Pong, 0, 0, frame.payload);
                 Ok(FeedEvent::None)
@@ -334,7 +339,8 @@ impl Feed {
         if self.liveness.is_over(moment) {
             return Err(LinkError::Silent);
         }
-        self.liveness.poll(moment, &mut out.bytes);
+        let sent = self.sequence + u64::from(self.phase != Phase::Greeted);
+        self.liveness.poll(moment, sent, &mut out.bytes);
         if !matches!(self.phase, Phase::Copying { .. } | Phase::Following) {
             return Ok(false);
         }

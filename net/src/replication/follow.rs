@@ -115,6 +115,8 @@ pub struct Follow {
     applied: u64,
     /// What the primary was told last.
     told: Ack,
+    /// Frames that were sent, without questions and answers to them.
+    sent: u64,
     liveness: Liveness,
     tally: Arc<FollowTally>,
 }
@@ -182,6 +184,7 @@ impl Follow {
             pending: VecDeque::new(),
             applied: 0,
             told: Ack { sequence: 0, position: Version::ZERO },
+            sent: 1,
             liveness: Liveness::new(patience, moment),
             tally,
         }
@@ -221,7 +224,7 @@ impl Follow {
         if self.liveness.is_over(moment) {
             return Err(LinkError::Silent);
         }
-        self.liveness.poll(moment, &mut out.bytes);
+        self.liveness.poll(moment, self.sent, &mut out.bytes);
         let waits = loop {
             if self.phase == Phase::Beginning || !shards.has_room() {
                 break self.phase != Phase::Beginning && (self.begun.is_some() || !self.reader.is_empty());
@@ -265,6 +268,10 @@ impl Follow {
                 self.handle_welcome(Welcome::parse(frame.payload)?, shards, tell)
             }
             Kind::Records | Kind::Large if self.phase != Phase::Greeted => self.begin(frame, shards, out),
+            // Until what came damaged comes again, less is taken than was sent.
+            Kind::Ping if !self.skips && frame.header.sequence != self.heard() => {
+                Err(LinkError::Order(frame.header.sequence))
+            }
             Kind::Ping => {
                 frame::push(&mut out.bytes, Kind::Pong, 0, 0, frame.payload);
                 Ok(())
@@ -276,6 +283,11 @@ impl Follow {
             Kind::Refuse => Err(LinkError::Refused(Refuse::parse(frame.payload)?)),
             kind => Err(LinkError::Unexpected(kind)),
         }
+    }
+
+    /// Frames of records that were taken, and the welcome.
+    fn heard(&self) -> u64 {
+        self.taken + u64::from(self.phase != Phase::Greeted)
     }
 
     fn handle_welcome(
@@ -347,6 +359,7 @@ impl Follow {
     fn report_damage(&mut self, sequence: u64, out: &mut Output) {
         self.tally.nacks.add(1);
         self.skips = true;
+        self.sent += 1;
         frame::push(&mut out.bytes, Kind::Nack, 0, sequence, &[]);
     }
 
@@ -435,6 +448,7 @@ impl Follow {
             return;
         }
         self.told = ack;
+        self.sent += 1;
         frame::push(&mut out.bytes, Kind::Ack, 0, 0, &ack.to_bytes());
         self.tally.position.store(position.0, Ordering::Relaxed);
         tell(FollowEvent::Applied(position));

@@ -74,7 +74,8 @@ pub struct Header {
     pub kind: Kind,
     /// How it is.
     pub flags: u8,
-    /// Counts the records' frames of a link from 1; zero for all others.
+    /// Counts the records' frames of a link from 1; of a `Ping` the frames before it ([`super::liveness`]); of a `Nack`
+    /// the damaged frame's; zero for all others.
     pub sequence: u64,
     /// CRC32C of the payload; of a `Large` only of its head, because the record carries its own.
     pub payload_crc: u32,

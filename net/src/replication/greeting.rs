@@ -23,6 +23,9 @@ const PROOF_BYTES: usize = 32;
 /// Bytes of a hello.
 const HELLO_BYTES: usize = 8 + 2 + 2 + 16 + 8 + 1 + 1 + 2 + 2 + 32 + 4;
 
+/// Bytes that each side says before its frames: its hello and its proof.
+pub const GREETING_BYTES: usize = HELLO_BYTES + PROOF_BYTES;
+
 /// What a connection between two nodes is for; the dialer says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
