@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! faults -> plan        what a seed means
-//!   '-> scenario        one run: start, write, break, mend, judge
-//!         |-> cluster -> nodes, namespace, interference     processes, networks, lines
-//!         '-> writers -> ledger, records, talk              what was written and answered, what may be shown
+//!   |-> scenario        one run: start, write, break, mend, judge
+//!   |     |-> cluster -> nodes, namespace, interference     processes, networks, lines
+//!   |     '-> writers -> ledger, records, talk              what was written and answered, what may be shown
+//!   '-> flips           instead of runs: single bits, each watched until a node has noticed it
 //! ```
 
 mod cluster;
+mod flips;
 mod ledger;
 mod namespace;
 mod nodes;
@@ -46,6 +48,9 @@ pub struct FaultsArgs {
     /// What goes wrong, in turns; by default everything that this machine allows
     #[arg(long, value_delimiter = ',')]
     kind: Vec<Kind>,
+    /// Instead of runs: turn so many bits on the way, half of them with compression
+    #[arg(long, conflicts_with_all = ["runs", "kind"], value_parser = clap::value_parser!(u64).range(2..))]
+    flips: Option<u64>,
     /// Where the logs of runs that failed are kept
     #[arg(long, default_value = "fault-logs")]
     keep: PathBuf,
@@ -55,6 +60,9 @@ pub struct FaultsArgs {
 pub fn run(args: &FaultsArgs) -> Result<(), BenchError> {
     let own = std::env::current_exe().map_err(BenchError::machine("cannot find this program"))?;
     let ringcached = args.ringcached.clone().unwrap_or_else(|| own.with_file_name("ringcached"));
+    if let Some(flips) = args.flips {
+        return flips::run(flips, args.seed, &ringcached, &Folder::new(args.seed)?.0);
+    }
     let kinds = if args.kind.is_empty() { allowed() } else { args.kind.clone() };
     let mut lines = BTreeMap::<String, Line>::new();
     for (kind, seed) in kinds.iter().cycle().zip(args.seed..).take(args.runs as usize) {
@@ -100,7 +108,7 @@ impl Folder {
                 fs::copy(file.path(), place.join(file.file_name())).map_err(failed())?;
             }
         }
-        let wrong = format!("{plan}\n{}\n", found.wrong.join("\n"));
+        let wrong = format!("{plan}\n{}\n{}\n", found.wrong.join("\n"), found.statuses.join("\n"));
         fs::write(place.join("wrong"), wrong).map_err(failed())
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringcache_engine::Version;
 
+use super::flips::{self, Tally};
 use super::namespace::Namespace;
 use super::nodes::{Node, Start};
 use super::plan::{Kind, Plan};
@@ -13,6 +15,7 @@ use super::records::{Shown, recognize};
 use super::talk::Talk;
 use crate::admin::number;
 use crate::error::BenchError;
+use crate::interference::Proxy;
 use crate::keys::Random;
 
 /// The nodes.
@@ -30,8 +33,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the nodes of `plan`; all follow the first one.
-    pub fn start(plan: &Plan, ringcached: &Path, folder: &Path) -> Result<Cluster, BenchError> {
+    /// Starts the nodes of `plan`; all follow the first one. `flips`: bits of what goes over their lines are turned.
+    pub fn start(
+        plan: &Plan,
+        ringcached: &Path,
+        folder: &Path,
+        flips: Option<&Arc<Tally>>,
+    ) -> Result<Cluster, BenchError> {
         let namespace = match plan.kind {
             Kind::Namespace => Some(Namespace::new(std::process::id())?),
             _ => None,
@@ -50,11 +58,15 @@ impl Cluster {
                 name: format!("node{place}"),
                 workers: *workers,
                 flags: flags.split(' ').map(str::to_string).collect(),
-                seed: plan.seed.wrapping_mul(8) + place as u64,
                 namespace: namespace.as_ref().map(|namespace| (namespace, place > 0)),
             };
+            let line = match (&namespace, flips) {
+                (Some(_), _) => None,
+                (None, Some(flips)) => Some(Proxy::start_with("", flips::passages(flips))?),
+                (None, None) => Some(Proxy::start_seeded("", plan.seed.wrapping_mul(8) + place as u64)?),
+            };
             let source = nodes.first().map(Node::address).transpose()?;
-            nodes.push(Node::start(start, source.as_deref())?);
+            nodes.push(Node::start(start, line, source.as_deref())?);
         }
         let random = Random::new(plan.seed);
         let (positions, nacks) = Default::default();
@@ -78,7 +90,7 @@ impl Cluster {
     }
 
     /// Links between nodes are harmed, or not any more.
-    pub fn lines(&self) -> impl Iterator<Item = &crate::interference::Proxy> {
+    pub fn lines(&self) -> impl Iterator<Item = &Proxy> {
         self.nodes.iter().filter_map(|node| node.line.as_ref())
     }
 

@@ -131,6 +131,9 @@ impl History {
         );
         if changes {
             let acked_at = if let Outcome::Acked(_, at) = outcome { Some(at) } else { None };
+            if self.steps.len() >= STEPS_MAX {
+                self.steps.drain(..STEPS_MAX / 2);
+            }
             self.steps.push(Step { possible: self.here.clone(), acked_at });
         }
         Ok(())
@@ -221,6 +224,8 @@ fn shows(state: State, shown: State, now: u64) -> bool {
     }
 }
 
+/// More than are ever lost of one key, by far.
+const STEPS_MAX: usize = 512;
 const STEPS_TOLD: usize = 12;
 
 #[cfg(test)]

@@ -27,8 +27,6 @@ pub struct Start<'a> {
     pub workers: u32,
     /// More flags.
     pub flags: Vec<String>,
-    /// Makes what its line does.
-    pub seed: u64,
     /// Whom it is apart from: its host in their common network, and whether it lives in the namespace.
     pub namespace: Option<(&'a Namespace, bool)>,
 }
@@ -53,20 +51,21 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node that follows the one at `source`, or nobody. From the main thread only.
-    pub fn start(start: Start<'_>, source: Option<&str>) -> Result<Node, BenchError> {
-        let Start { ringcached, folder, name, workers, flags, seed, namespace } = start;
+    /// Starts a node that follows the one at `source`, over `line` where there is one, or nobody. From the main thread
+    /// only.
+    pub fn start(start: Start<'_>, line: Option<Proxy>, source: Option<&str>) -> Result<Node, BenchError> {
+        let Start { ringcached, folder, name, workers, flags, namespace } = start;
         let file = |kind: &str| folder.join(format!("{name}.{kind}"));
         let host = namespace.map_or("127.0.0.1".to_string(), |(namespace, inside)| namespace.host(inside));
         let (socket, admin) = (file("socket"), file("admin"));
-        let line = format!(
+        let flags_of_all = format!(
             "-s {} -l {host} -t {workers} -m {MEMORY_MIB} -c 256 -v --admin-socket {} --node-file {} \
              --replication-port -1",
             socket.display(),
             admin.display(),
             file("name").display()
         );
-        let mut arguments: Vec<String> = line.split(' ').map(str::to_string).collect();
+        let mut arguments: Vec<String> = flags_of_all.split(' ').map(str::to_string).collect();
         arguments.extend(flags);
         let mut program = ringcached.to_path_buf();
         if let Some((namespace, true)) = namespace {
@@ -74,10 +73,6 @@ impl Node {
             let inside = ["netns", "exec", namespace.name(), &ringcached.display().to_string()];
             arguments.splice(0..0, inside.map(str::to_string));
         }
-        let line = match namespace {
-            Some(_) => None,
-            None => Some(Proxy::start_seeded("", seed)?),
-        };
         let mut node = Node {
             program,
             arguments,

@@ -38,12 +38,14 @@ pub struct Found {
     pub harmed: u64,
     /// Faults.
     pub faults: u64,
+    /// What the nodes said of themselves at the end.
+    pub statuses: Vec<String>,
 }
 
 /// Runs `plan`; its files go to `folder`. What a node does not do, or does not survive, is a result.
 pub fn run(plan: &Plan, ringcached: &Path, folder: &Path) -> Found {
     let mut found = Found::default();
-    match Cluster::start(plan, ringcached, folder) {
+    match Cluster::start(plan, ringcached, folder, None) {
         Err(error) => found.wrong.push(format!("the nodes do not start: {error}")),
         Ok(mut cluster) => {
             let played = Scenario::begin(plan, &mut cluster, &mut found).and_then(Scenario::play);
@@ -62,6 +64,8 @@ impl Found {
                 self.wrong.push(format!("node{place} has ended by itself"));
             }
             self.wrong.extend(node.log().panic().map(|panic| format!("node{place}: {panic}")));
+            let status = if node.is_awake() { node.replication().ok() } else { None };
+            self.statuses.push(format!("node{place}: {:#}", status.unwrap_or_default()));
         }
         (self.full_copies, self.resumes) = cluster.told();
         self.nacks = cluster.nacks();
