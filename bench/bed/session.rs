@@ -73,6 +73,7 @@ impl LoneSession {
             reader: &self.reader,
             outbox: &mut NoOtherWorkers,
             guard: ringcache_net::replication::held::Guard::default(),
+            warming: None,
             inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[0],
@@ -102,6 +103,7 @@ impl LoneSession {
             counters: &self.node.workers[0],
             cas: true,
             observer: None,
+            warming: None,
         };
         let Lookup::Hit(record) = self.reader.get(KeyHash::of(&key), &key, self.now) else {
             panic!("every key is stored and memory is ample");

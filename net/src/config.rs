@@ -11,6 +11,7 @@ mod options;
 mod replication;
 mod tls;
 mod tuning;
+mod warming;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::limits::{
     WATCHER_LOG_BYTES, WORKER_LOG_BYTES, WORKER_MEMORY_BYTES_MIN, WORKERS_ADVISED_MAX,
 };
 use crate::replication::node::ReplicationOptions;
+use crate::warming::WarmingOptions;
 use flags::Flags;
 pub use listen::{Listen, Terms};
 pub use operator::AdminSocket;
@@ -121,6 +123,8 @@ pub struct Config {
     pub salvage: bool,
     /// `--replication-port`, `--replica-of` and what belongs to them.
     pub replication: ReplicationOptions,
+    /// `--warm-from` and `--warm-timeout-ms`.
+    pub warming: WarmingOptions,
     /// `-L`.
     pub huge_pages: bool,
     /// `-k`.
@@ -201,6 +205,7 @@ impl Default for Config {
             restore: Vec::new(),
             salvage: false,
             replication: ReplicationOptions::default(),
+            warming: WarmingOptions::default(),
             huge_pages: false,
             lock_memory: false,
             core_dumps: false,
@@ -261,7 +266,7 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Start, ConfigError> {
         let flags = Flags::parse(args)?;
-        if let Some(text) = text_to_print(&flags) {
+        if let Some(text) = flags.text_to_print() {
             return Ok(Start::Print(text));
         }
         let mut config =
@@ -274,6 +279,7 @@ impl Config {
         config.read_accepted(&flags)?;
         config.read_operator(&flags, env);
         config.read_replication(&flags)?;
+        config.read_warming(&flags)?;
         for list in flags.texts("extended") {
             options::apply(list, &mut config)?;
         }
@@ -439,18 +445,6 @@ impl Config {
         self.ignored_options.extend(flags.texts("rest").map(str::to_owned));
         Ok(())
     }
-}
-
-fn text_to_print(flags: &Flags) -> Option<String> {
-    if flags.given("help") {
-        return Some(flags::help());
-    }
-    if flags.given("version") {
-        return Some(format!("memcached {MEMCACHED_VERSION}\n"));
-    }
-    let license = "Ringcache is licensed under either of the MIT license and the Apache License, version 2.0,\n\
-                   at your choice. Copyright the Ringcache authors.\n";
-    flags.given("license").then(|| license.to_owned())
 }
 
 /// Parses `-I`: bytes, or with a suffix KiB or MiB.

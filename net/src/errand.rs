@@ -21,6 +21,7 @@ use crate::mesh::Doors;
 use crate::node::Node;
 use crate::replication::node::Joined;
 use crate::sys;
+use crate::warming::Connected;
 
 /// What an errand finds at its worker, for the length of one call.
 pub struct Desk<'a> {
@@ -45,6 +46,8 @@ pub enum Errand {
     Run(Step),
     /// Serve a link to another node.
     Link(Box<Joined>),
+    /// Ask the upstream over this connection.
+    Upstream(Connected),
     /// Close links to other nodes.
     CloseLinks {
         /// Those of replicas.

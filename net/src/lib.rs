@@ -27,4 +27,5 @@ pub mod session;
 pub mod stats;
 pub mod sys;
 pub mod tls;
+pub mod warming;
 pub mod worker;

@@ -302,3 +302,29 @@ pub const VERIFY_CLOCK_SECONDS: u32 = 2;
 pub const VERIFY_KEYS_PER_FRAME: usize = 16 * 1024;
 
 const _: () = assert!(VERIFY_KEYS_PER_FRAME * 32 < LINK_PAYLOAD_BYTES_MAX as usize);
+/// `--warm-timeout-ms` where it is not given.
+pub const WARM_TIMEOUT_DEFAULT: Duration = Duration::from_millis(100);
+/// Longest `--warm-timeout-ms`.
+pub const WARM_TIMEOUT_MILLIS_MAX: u64 = 60_000;
+/// Keys that a worker is fetching from its upstream at once.
+pub const WARM_FETCHES_MAX: usize = 1024;
+/// Questions of sessions that wait for them.
+pub const WARM_WAITING_MAX: usize = 1 << 16;
+/// Longest line of an upstream: a key, and room for flags that nobody asked for.
+pub const WARM_LINE_BYTES_MAX: usize = 2048;
+/// How long a value lives here when its upstream does not say how long it lives there.
+pub const WARM_UNKNOWN_LIFE_SECONDS: u32 = 60;
+/// How long an upstream may owe an answer before its connection is given up; it is not asked meanwhile.
+pub const WARM_SILENCE_MAX: Duration = Duration::from_secs(1);
+/// How long a connection to the upstream may take, and then what it says of itself.
+pub const WARM_DIAL_TIME: Duration = Duration::from_secs(1);
+/// The first pause before the upstream is connected to again; it doubles.
+pub const WARM_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest such pause. A connection that lasted for so long was a good one.
+pub const WARM_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Memory of a shard for each byte of the filter of keys that clients have written.
+pub const WARM_WRITTEN_SHARE: u64 = 64;
+/// The smallest such filter.
+pub const WARM_WRITTEN_BYTES_MIN: u64 = 64 * 1024;
+/// And the largest.
+pub const WARM_WRITTEN_BYTES_MAX: u64 = 64 << 20;

@@ -46,6 +46,7 @@ use crate::dump::Step;
 use crate::limits::{MESH_QUEUE_MESSAGES, MESH_SPARE_BATCHES_MAX};
 use crate::replication::order::Order;
 use crate::sys;
+use crate::warming::Ask;
 use batch::WriteBatch;
 use bell::Bell;
 use queue::{Consumer, Producer};
@@ -63,6 +64,8 @@ pub struct Ticket {
 const DATAGRAM_BIT: u32 = 1 << 27;
 /// And those of links by this one.
 const LINK_BIT: u32 = 1 << 26;
+/// Marks the worker's connection to its upstream.
+const UPSTREAM_BIT: u32 = 1 << 25;
 
 impl Ticket {
     /// For a datagram in that place of its worker.
@@ -73,6 +76,17 @@ impl Ticket {
     /// For a link to another node in that place of its worker.
     pub fn of_link(place: u32, generation: u32) -> Self {
         Self { connection: LINK_BIT | place, generation }
+    }
+
+    /// For the worker's connection to its upstream.
+    pub fn of_upstream(generation: u32) -> Self {
+        Self { connection: UPSTREAM_BIT, generation }
+    }
+
+    /// Not a client's connection, but one that this node has made or taken on its own behalf.
+    #[inline]
+    pub fn is_own(self) -> bool {
+        self.connection & (LINK_BIT | UPSTREAM_BIT) != 0
     }
 
     /// The place of a link; `None` for a connection.
@@ -102,6 +116,10 @@ pub enum Message {
     Order(Box<Order>),
     /// The same, done; the receiver's link had asked for it.
     Ordered(Box<Order>),
+    /// What a session of the sender wants from the upstream, of the receiver's shard.
+    Ask(Box<Ask>),
+    /// The same, settled; the receiver's session had asked.
+    Settled(Box<Ask>),
     /// A connection that the receiver shall serve, and what its listener says of it.
     Connection(OwnedFd, Terms),
 }

@@ -20,6 +20,7 @@ use crate::server::reload::Reload;
 use crate::server::roster::Roster;
 use crate::server::tls::Tls;
 use crate::stats::{Baseline, WorkerStats};
+use crate::warming::Warming;
 
 /// One per process, behind an `Arc`.
 pub struct Node {
@@ -59,6 +60,8 @@ pub struct Node {
     pub backups: Backups,
     /// Links to other nodes, where there may be some.
     pub replicating: Option<Arc<replication::node::Replication>>,
+    /// The upstream, where there is one.
+    pub warming: Option<Arc<Warming>>,
     /// What SIGHUP reads again.
     pub reload: Reload,
     /// `verbosity`, 0 to 2 by command.
@@ -88,6 +91,7 @@ impl Node {
             replication: OnceLock::new(),
             backups: Backups::new(config.workers),
             replicating: None,
+            warming: None,
             reload: Reload::default(),
             baseline: Mutex::default(),
             config,

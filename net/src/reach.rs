@@ -9,6 +9,7 @@ use crate::observe::{Observer, Streams};
 use crate::replication::held::{Guard, Waiting};
 use crate::session::inputs::SpareInputs;
 use crate::stats::Counters;
+use crate::warming::Lent;
 
 /// Borrowed from the worker for one call into a session.
 pub struct Reach<'a> {
@@ -22,6 +23,8 @@ pub struct Reach<'a> {
     pub inputs: &'a mut SpareInputs,
     /// What replication has to say about writes to the own shard.
     pub guard: Guard<'a>,
+    /// Where the node has an upstream.
+    pub warming: Option<&'a mut Lent>,
     /// What all workers share.
     pub node: &'a Node,
     /// This worker's counters.
@@ -78,8 +81,10 @@ impl<'a> Reach<'a> {
     #[inline]
     pub fn write_to(&mut self, owner: ShardId, write: &Write<'_>, is_noted: bool) -> Sent {
         if owner == self.shard.id() {
-            return match self.guard {
-                Guard { refusal: None, held: None, .. } => Sent::Done(self.shard.apply(write, self.now)),
+            return match (&self.guard, &self.warming) {
+                (Guard { refusal: None, held: None, .. }, None) => {
+                    Sent::Done(self.shard.apply(write, self.now))
+                }
                 _ => self.write_guarded(write),
             };
         }
@@ -87,10 +92,13 @@ impl<'a> Reach<'a> {
         Sent::Away(owner)
     }
 
-    /// A write of a node that has replicas, or is one.
+    /// A write of a node that has replicas or an upstream, or is a replica.
     fn write_guarded(&mut self, write: &Write<'_>) -> Sent {
         if let Some(refusal) = self.guard.refusal {
             return Sent::Done(Outcome::bare(Status::Refused(refusal)));
+        }
+        if let Some(warming) = &mut self.warming {
+            warming.written.note(write.hash, &write.op, self.now);
         }
         let before = self.shard.latest();
         let outcome = self.shard.apply(write, self.now);

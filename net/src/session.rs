@@ -21,8 +21,10 @@ use crate::protocol::line::{self, Command, Tokens, is_noreply};
 use crate::protocol::{BAD_FORMAT, UNKNOWN, binary, meta, refused, scan, text};
 use crate::reach::Reach;
 use crate::tls::Greeting;
+use crate::warming::Ask;
 
 pub mod answers;
+pub mod asking;
 pub mod datagram;
 pub mod dialect;
 pub mod exchange;
@@ -140,6 +142,18 @@ impl Session {
         output: &mut Output,
     ) {
         self.answers.handle_outcome(shard, outcome);
+        self.answer_due(reach, output);
+    }
+
+    /// Takes back its question for the upstream, which is settled, then goes on with kept input where it can.
+    pub fn handle_settled(&mut self, ask: &Ask, reach: &mut Reach<'_>, output: &mut Output) -> Progress {
+        self.answers.handle_settled(ask.number, &ask.outcome);
+        self.answer_due(reach, output);
+        self.go_on(reach, output)
+    }
+
+    /// Makes the answers whose turn has come.
+    fn answer_due(&mut self, reach: &Reach<'_>, output: &mut Output) {
         let sight = Sight::of(reach);
         while let Some(due) = self.answers.due() {
             answer_later(&due, self.answers.text(&due), sight, output);
@@ -248,8 +262,11 @@ impl Session {
         // The answers are lent to the commands, which never see the rest of the session.
         let mut answers = std::mem::take(&mut self.answers);
         let mut room: Room<'_, '_> = [const { None }; LOOKUP_BATCH];
+        let sight = Sight::of(reach);
+        // A datagram's answer comes at once or not at all.
+        let warming = sight.warming.filter(|_| !self.is_datagram);
         let mut x = Exchange {
-            sight: Sight::of(reach),
+            sight: Sight { warming, ..sight },
             reach,
             output,
             answers: &mut answers,

@@ -186,6 +186,16 @@ counters! {
     /// Writes handed to other workers and batches they went in.
     mesh_writes,
     mesh_batches,
+    /// Keys asked of the upstream, what it answered, those who waited for another's question, answers that did not come
+    /// in time, connections that ended, bytes of values, values too large to be kept.
+    warm_asked,
+    warm_hits,
+    warm_misses,
+    warm_coalesced,
+    warm_timeouts,
+    warm_errors,
+    warm_bytes,
+    warm_too_large,
 }
 
 /// A worker's counters on cache lines of their own.
@@ -269,6 +279,8 @@ struct Snapshot<'n> {
     counts_prefixes: bool,
     watch: WatchCounts,
     tls: TlsCounts,
+    /// Shards that ask an upstream; `None`: there is none.
+    warm_open: Option<usize>,
     unix_seconds: u32,
     uptime_seconds: u32,
     cpu_user: Duration,
@@ -292,6 +304,7 @@ impl<'n> Snapshot<'n> {
             counts_prefixes: node.observers.counts_prefixes(),
             watch: node.observers.watch_counts(),
             tls: node.tls.counts(now.seconds),
+            warm_open: node.warming.as_ref().map(|warming| warming.open_shards()),
             unix_seconds: now.seconds.0,
             uptime_seconds: now.seconds.0.saturating_sub(node.started.0),
             cpu_user,

@@ -16,6 +16,7 @@ mod sealing;
 mod sending;
 mod serving;
 mod spin;
+mod warming;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -37,12 +38,14 @@ use crate::replication::held::{Held, Quorum};
 use crate::server::Listener;
 use crate::server::handshakes::{Arrival, Entrance, Exit};
 use crate::session::inputs::SpareInputs;
+use crate::warming::Lent;
 use accepting::{Acceptor, Admitted};
 use connections::{Connections, Phase, SpareOutputs};
 use datagrams::Datagrams;
 use links::Links;
 use local::Local;
 use spin::Spin;
+use warming::Upstream;
 
 /// How long answers in flight may take once the node stops.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
@@ -92,6 +95,8 @@ pub struct Worker {
     acceptor: Option<Acceptor>,
     /// Where the node replicates.
     links: Option<Box<Links>>,
+    /// With `--warm-from`.
+    upstream: Option<Box<Upstream>>,
     /// With `-U`.
     datagrams: Option<Box<Datagrams>>,
     entrance: Option<Entrance>,
@@ -140,6 +145,9 @@ impl Worker {
             let options = &replication.options;
             (options.quorum != Quorum::None).then(|| Box::new(Held::new(options.sync_timeout)))
         });
+        let upstream = Upstream::of(&seed.node);
+        let warming = seed.node.warming.as_ref();
+        let warming = warming.map(|warming| Box::new(Lent::new(&seed.node.config, warming)));
         let links = replication.map(|replication| Box::new(Links::new(replication)));
         Self {
             acceptor: (!seed.listeners.is_empty()).then(|| Acceptor::new(seed.listeners)),
@@ -156,10 +164,12 @@ impl Worker {
                 now,
                 gate: None,
                 held,
+                warming,
                 at: Duration::ZERO,
                 began: Instant::now(),
             },
             links,
+            upstream,
             driver,
             datagrams,
             inbox: seed.mesh.inbox,
@@ -197,7 +207,7 @@ impl Worker {
     fn turn(&mut self) {
         self.local.now = Now::from_unix_millis(self.local.node.clock.unix_millis());
         self.local.counters().turns.add(1);
-        if self.links.is_some() {
+        if self.links.is_some() || self.upstream.is_some() {
             self.local.at = self.local.began.elapsed();
         }
         self.driver.take(&mut self.completions, &self.doors);
@@ -212,6 +222,9 @@ impl Worker {
         self.driver.set_alarm(|| Duration::from_millis(1000 - now % 1000 + CLOCK_STEP_MILLIS));
         if self.links.is_some() {
             self.poll_links();
+        }
+        if self.upstream.is_some() {
+            self.poll_upstream();
         }
         self.serve_observers();
         self.start_sends();
@@ -308,6 +321,8 @@ impl Worker {
             Message::Dumped(ticket, step) => self.handle_step(ticket, step),
             Message::Order(order) => self.handle_order(worker, order),
             Message::Ordered(order) => self.handle_ordered(&order),
+            Message::Ask(ask) => self.handle_ask(worker, ask),
+            Message::Settled(ask) => self.handle_settled(&ask),
             Message::Connection(socket, terms) => self.open(socket, terms),
         }
     }
@@ -420,6 +435,7 @@ impl Worker {
         }
         let has_unsent = self.datagrams.as_ref().is_some_and(|datagrams| datagrams.has_unsent());
         let has_more = self.links.as_ref().is_some_and(|links| links.has_more());
+        let has_more = has_more || self.upstream.as_ref().is_some_and(|upstream| upstream.has_more());
         if has_unsent || has_more || !self.errands.is_empty() {
             return Wait::No;
         }
@@ -433,6 +449,11 @@ impl Worker {
             return Wait::UpTo(Duration::from_millis(10));
         }
         if let Some(timeout) = self.local.held.as_ref().and_then(|held| held.next_timeout(self.local.at)) {
+            return Wait::UpTo(timeout.max(Duration::from_millis(1)));
+        }
+        if let Some(timeout) =
+            self.upstream.as_ref().and_then(|upstream| upstream.next_timeout(self.local.at))
+        {
             return Wait::UpTo(timeout.max(Duration::from_millis(1)));
         }
         if !self.watching.is_empty() {

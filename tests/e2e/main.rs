@@ -56,5 +56,7 @@ mod tls;
 mod udp;
 /// `-e`: records that outlive the process.
 mod warm;
+/// `--warm-from`: another server is asked for what is not here.
+mod warming;
 /// Streams of events, and counts per prefix of keys.
 mod watch;

@@ -54,10 +54,23 @@ impl Flags {
         // memcached skips white space before a value, and most of its numbers end before what follows.
         self.0.get_many::<String>(name).into_iter().flatten().map(|text| text.trim())
     }
+
+    /// What is to be printed instead of serving.
+    pub(super) fn text_to_print(&self) -> Option<String> {
+        if self.given("help") {
+            return Some(help());
+        }
+        if self.given("version") {
+            return Some(format!("memcached {MEMCACHED_VERSION}\n"));
+        }
+        let license = "Ringcache is licensed under either of the MIT license and the Apache License, version 2.0,\n\
+                       at your choice. Copyright the Ringcache authors.\n";
+        self.given("license").then(|| license.to_owned())
+    }
 }
 
 /// What `-h` prints. The first line is memcached's, because test suites look for it.
-pub(super) fn help() -> String {
+fn help() -> String {
     let flags = command().render_help();
     format!(
         "memcached {MEMCACHED_VERSION}\nringcached {}\n{flags}\n{}",
@@ -79,6 +92,7 @@ fn command() -> Command {
         .args(protocol_flags())
         .args(operator_flags())
         .args(replication_flags())
+        .args(warming_flags())
         .arg(repeated("extended", 'o', "list", "comma separated extended options, listed below"))
         .arg(Arg::new("rest").num_args(0..).hide(true))
 }
@@ -238,6 +252,17 @@ fn replication_flags() -> [Arg; 12] {
         file("replication-secret", "a secret that both ends of a link must know"),
         file("node-file", "where the node's name is kept from one start to the next"),
         long_only("node-number", "num", "what tells this node's versions from others', 0 to 63 (default: 0)"),
+    ]
+}
+
+fn warming_flags() -> [Arg; 2] {
+    [
+        long_only(
+            "warm-from",
+            "addr",
+            "HOST:PORT of a server, memcached or this one, that is asked for what is not here",
+        ),
+        long_only("warm-timeout-ms", "num", "how long a miss waits for it (default: 100)"),
     ]
 }
 

@@ -58,12 +58,7 @@ impl Config {
             };
         }
         options.replica_of = flags.text("replica-of").map(str::to_owned);
-        let is_fit = |address: &str| {
-            address.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-            })
-        };
-        if let Some(address) = options.replica_of.as_deref().filter(|address| !is_fit(address)) {
+        if let Some(address) = options.replica_of.as_deref().filter(|address| !is_address(address)) {
             return Err(failure(format!("{address} is no HOST:PORT of a node's --replication-port")));
         }
         if let Some(text) = flags.text("replication-mode") {
@@ -103,4 +98,10 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// `HOST:PORT`. Whether there is such a host is not looked up here.
+pub(super) fn is_address(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }

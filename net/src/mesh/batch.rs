@@ -89,6 +89,11 @@ impl WriteBatch {
         }
     }
 
+    /// Keys and operations of the writes, in order; without values.
+    pub fn writes(&self) -> impl Iterator<Item = (KeyHash, &Op<'static>)> {
+        self.posted.iter().map(|posted| (posted.hash, &posted.op))
+    }
+
     /// What was changed here may be lost with this node: the answers say so.
     pub fn mark_in_doubt(&mut self) {
         let changed = self.outcomes.iter_mut().filter(|outcome| outcome.status.is_change());

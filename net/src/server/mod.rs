@@ -19,6 +19,7 @@ mod tcp;
 pub mod tls;
 mod udp;
 mod unix;
+mod warming;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -39,6 +40,7 @@ use crate::node::Node;
 use crate::replication::operator::Operator;
 use crate::replication::verify::here::Here;
 use crate::sys::{self, Resource, Signal};
+use crate::warming::Warming;
 use crate::worker::Seed;
 use berths::{Berth, Running};
 use files::PortLines;
@@ -175,7 +177,8 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let (engine, shards, keeper) = records.open(&config, &backups)?;
     let started = Seconds((sys::unix_millis() / 1000) as u32);
     let replicating = opened.as_ref().map(|opened| Arc::clone(&opened.replication));
-    let node = Arc::new(Node { auth, tls, replicating, ..Node::new(config, engine, started) });
+    let warming = config.warming.upstream.is_some().then(|| Arc::new(Warming::new(config.workers)));
+    let node = Arc::new(Node { auth, tls, replicating, warming, ..Node::new(config, engine, started) });
     if node.auth.has_file() {
         let auth = Arc::clone(&node.auth);
         node.reload.announce(move || auth.reload());
@@ -249,6 +252,9 @@ fn run(
         let is_first = node.replication.set(Arc::new(operator)).is_ok();
         assert!(is_first, "a node is started once");
         opened.start(node, &errands)?;
+    }
+    if let (Some(warming), Some(upstream)) = (&node.warming, &config.warming.upstream) {
+        warming::start(upstream.clone(), warming, errands.clone())?;
     }
     let place = entry.map(|entry| entry.open(node, errands)).transpose()?;
     let pid_file = files::PidFile::write(config);

@@ -121,8 +121,10 @@ struct Waiting {
     unfinished: usize,
     /// Keys and values of their writes.
     away_bytes: usize,
-    /// Reads that wait for writes.
+    /// Reads that wait for writes, or for the upstream.
     reads: usize,
+    /// Questions for the upstream so far, which gives each its number.
+    asked: u32,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -209,6 +211,8 @@ struct Answer {
     bytes: usize,
     text: Range<usize>,
     outcome: Option<Outcome>,
+    /// The number of its question, if it waits for the upstream.
+    ask: Option<u32>,
     /// Where the answers behind this one begin in `side`.
     side_at: usize,
 }
@@ -279,6 +283,7 @@ impl Answers {
             bytes: 0,
             text: text_at..waiting.text.len(),
             outcome: Some(Outcome::bare(Status::NotFound)),
+            ask: None,
             side_at: waiting.side.bytes.len(),
         });
     }
@@ -311,24 +316,57 @@ impl Answers {
             bytes,
             text: text_at..waiting.text.len(),
             outcome: None,
+            ask: None,
             side_at: waiting.side.bytes.len(),
         });
+    }
+
+    /// Whether one more answer may wait for the upstream. As with reads that wait, what it will show is not yet counted as
+    /// output.
+    pub fn may_ask(&self) -> bool {
+        self.0.as_ref().is_none_or(|waiting| {
+            waiting.reads < SESSION_READS_WAITING_MAX && waiting.queue.len() < SESSION_WRITES_WAITING_MAX
+        })
+    }
+
+    /// Keeps the place of an answer that the upstream is asked for, with a key in `shard`, one of `shards`. Gives the
+    /// number of the question. Until the answer is made, later writes of the session to the key wait.
+    pub fn ask(&mut self, shard: ShardId, key: KeyHash, shards: u16, verb: Verb, text: [&[u8]; 3]) -> u32 {
+        let waiting = self.0.get_or_insert_with(|| Waiting::spare(shards));
+        let text_at = waiting.text.len();
+        text.iter().for_each(|part| waiting.text.extend_from_slice(part));
+        let state = &mut waiting.shards[usize::from(shard.0)];
+        state.unfinished += 1;
+        state.reading += 1;
+        state.read.insert(Keys::One(key));
+        if !verb.waits_for_nothing() {
+            state.written.insert(Keys::One(key));
+        }
+        waiting.unfinished += 1;
+        waiting.reads += usize::from(verb.waits_for_nothing());
+        waiting.asked = waiting.asked.wrapping_add(1);
+        waiting.queue.push_back(Answer {
+            shard,
+            form: Form { verb, silent: false },
+            bytes: 0,
+            text: text_at..waiting.text.len(),
+            outcome: None,
+            ask: Some(waiting.asked),
+            side_at: waiting.side.bytes.len(),
+        });
+        waiting.asked
     }
 
     /// Takes the outcome of the oldest unfinished write with `shard`.
     pub fn handle_outcome(&mut self, shard: ShardId, outcome: &Outcome) {
         let waiting = self.0.as_mut().expect("an outcome belongs to a write that went away");
-        let answer = waiting
-            .queue
-            .iter_mut()
-            .find(|answer| answer.shard == shard && answer.outcome.is_none())
-            .expect("a shard answers each write once");
-        answer.outcome = Some(*outcome);
-        waiting.away_bytes -= answer.bytes;
-        let state = &mut waiting.shards[usize::from(shard.0)];
-        state.unfinished -= 1;
-        state.forget_settled();
-        waiting.unfinished -= 1;
+        waiting.finish(|answer| answer.shard == shard && answer.ask.is_none(), outcome);
+    }
+
+    /// Takes the outcome of the question of that number.
+    pub fn handle_settled(&mut self, ask: u32, outcome: &Outcome) {
+        let waiting = self.0.as_mut().expect("an outcome belongs to a question that was asked");
+        waiting.finish(|answer| answer.ask == Some(ask), outcome);
     }
 
     /// The oldest answer, when its outcome has come. After encoding it, call [`Answers::follow`].
@@ -362,6 +400,18 @@ impl Waiting {
         let mut waiting = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         waiting.shards.resize(usize::from(shards), ShardState::default());
         waiting
+    }
+
+    /// Gives the outcome to the oldest answer of those that has none.
+    fn finish(&mut self, is_one: impl Fn(&Answer) -> bool, outcome: &Outcome) {
+        let mut unfinished = self.queue.iter_mut().filter(|answer| answer.outcome.is_none());
+        let answer = unfinished.find(|answer| is_one(answer)).expect("each is answered once");
+        answer.outcome = Some(*outcome);
+        self.away_bytes -= answer.bytes;
+        let state = &mut self.shards[usize::from(answer.shard.0)];
+        state.unfinished -= 1;
+        state.forget_settled();
+        self.unfinished -= 1;
     }
 
     /// A read was made: later writes of its key may go.

@@ -5,11 +5,12 @@ use ringcache_engine::{KeyHash, Op, Outcome, ShardId, Status, Store, Write};
 use crate::dump::{self, Crawl, Dump};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::output::Output;
+use crate::protocol::binary::header::ASKED_BYTES;
 use crate::protocol::refused;
 use crate::reach::{Reach, Sent};
 use crate::session::answers::{Answers, Away, Form, Keys, Verb};
 use crate::session::foresight::Foresight;
-use crate::session::lookups::{Lookup, Lookups, Reply, Sight};
+use crate::session::lookups::{Lookup, Lookups, Reply, Sight, Unmade};
 use crate::session::stream::Stream;
 
 /// How a command ended.
@@ -107,17 +108,24 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
     /// must return [`Flow::Wait`].
     #[inline]
     pub fn settle(&mut self) -> bool {
-        let settled = self.lookups.settle(&self.sight, self.answers.sink(self.output));
-        self.is_well(settled)
+        loop {
+            let settled = self.lookups.settle(&self.sight, self.answers.sink(self.output));
+            if let Some(done) = self.is_over(settled) {
+                return done;
+            }
+        }
     }
 
+    /// Whether that was all; `None`: the batch goes on.
     #[inline]
-    fn is_well(&mut self, result: Result<(), Lookup<'i>>) -> bool {
+    fn is_over(&mut self, result: Result<(), Unmade<'i>>) -> Option<bool> {
         match result {
-            Ok(()) => true,
-            Err(lookup) => {
+            Ok(()) => Some(true),
+            Err(Unmade::Cold(lookup)) if self.ask_for(&lookup) => None,
+            Err(Unmade::Full(lookup) | Unmade::Cold(lookup)) => {
+                self.lookups.give_up();
                 self.unanswered = Some(lookup);
-                false
+                Some(false)
             }
         }
     }
@@ -171,8 +179,12 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
             return self.defer(hash, key, reply);
         }
         let lookup = Lookup { hash, key, input_at, reply };
-        let added = self.lookups.add(lookup, &self.sight, self.answers.sink(self.output));
-        self.is_well(added)
+        loop {
+            let added = self.lookups.add(lookup, &self.sight, self.answers.sink(self.output));
+            if let Some(done) = self.is_over(added) {
+                return done;
+            }
+        }
     }
 
     /// Lets a read wait for the write before it, while the commands behind it go on.
@@ -180,15 +192,8 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
         if !self.settle() || !self.answers.may_defer() {
             return false;
         }
-        let asked;
-        let (verb, text) = match reply {
-            Reply::Value { cas, last } => (Verb::Get { cas, last }, [key, b"", b""]),
-            Reply::Meta(plain) => (Verb::MetaRead, [key, b" ", plain.text()]),
-            Reply::Binary(request) => {
-                asked = request.to_bytes();
-                (Verb::BinaryGet, [&asked[..], key, b""])
-            }
-        };
+        let mut room = [0; ASKED_BYTES];
+        let (verb, text) = reply.kept(key, &mut room);
         self.answers.defer(self.shard_of(hash), Keys::One(hash), verb, text);
         true
     }
@@ -251,7 +256,7 @@ impl<'i, 'r> Exchange<'_, 'i, 'r> {
     }
 
     #[inline]
-    fn shard_of(&self, hash: KeyHash) -> ShardId {
+    pub(super) fn shard_of(&self, hash: KeyHash) -> ShardId {
         hash.shard(self.reach.reader.shards())
     }
 }

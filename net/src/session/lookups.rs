@@ -15,12 +15,14 @@ use crate::limits::{LOOKUP_BATCH, LOOKUP_DISTANCE, OUTPUT_BYTES_HIGH};
 use crate::observe::Observer;
 use crate::observe::events::Got;
 use crate::output::Output;
-use crate::protocol::binary::header::Asked;
+use crate::protocol::binary::header::{ASKED_BYTES, Asked};
 use crate::protocol::meta::flags::Key;
 use crate::protocol::meta::get::PlainGet;
 use crate::protocol::{binary, meta, text};
 use crate::reach::Reach;
+use crate::session::answers::Verb;
 use crate::stats::Counters;
+use crate::warming::{Warming, is_askable};
 
 /// A CAS unique that no record has: versions don't come so far, and with `-C` clients can't give any.
 const NO_CAS: u64 = u64::MAX;
@@ -54,6 +56,31 @@ pub enum Reply<'i> {
     Binary(Asked),
 }
 
+impl<'i> Reply<'i> {
+    /// What is kept of the command while its answer waits. `room` is for what the binary protocol asked.
+    pub fn kept<'k>(&self, key: &'k [u8], room: &'k mut [u8; ASKED_BYTES]) -> (Verb, [&'k [u8]; 3])
+    where
+        'i: 'k,
+    {
+        match *self {
+            Reply::Value { cas, last } => (Verb::Get { cas, last }, [key, b"", b""]),
+            Reply::Meta(plain) => (Verb::MetaRead, [key, b" ", plain.text()]),
+            Reply::Binary(asked) => {
+                *room = asked.to_bytes();
+                (Verb::BinaryGet, [room, key, b""])
+            }
+        }
+    }
+}
+
+/// Why the answer to a lookup was not made.
+pub enum Unmade<'i> {
+    /// The output is full. None is under way any more.
+    Full(Lookup<'i>),
+    /// It found nothing here, and the upstream may have it. Those behind it are still under way.
+    Cold(Lookup<'i>),
+}
+
 /// What the answers are made with, besides the batch.
 #[derive(Clone, Copy)]
 pub struct Sight<'r> {
@@ -69,6 +96,8 @@ pub struct Sight<'r> {
     pub cas: bool,
     /// Where reads are noted while somebody looks on.
     pub observer: Option<&'r Observer>,
+    /// Where the node has an upstream.
+    pub warming: Option<&'r Warming>,
 }
 
 impl<'r> Sight<'r> {
@@ -82,6 +111,7 @@ impl<'r> Sight<'r> {
             counters: reach.counters,
             cas: reach.node.config.cas,
             observer: reach.observer(),
+            warming: reach.node.warming.as_deref(),
         }
     }
 }
@@ -93,6 +123,13 @@ impl Sight<'_> {
         if let Some(observer) = self.observer {
             observer.fetched(key, Got::found(found), true);
         }
+    }
+
+    /// Whether the upstream is to be asked for what is not here.
+    #[inline]
+    pub fn asks_for(&self, hash: KeyHash, key: &[u8]) -> bool {
+        let Some(warming) = self.warming else { return false };
+        warming.is_open(hash.shard(self.reader.shards())) && is_askable(key)
     }
 
     /// The CAS unique as clients see it.
@@ -154,14 +191,14 @@ impl<'e, 'i, 'r> Lookups<'e, 'i, 'r> {
     }
 
     /// Adds a read, starts loading its bucket, and moves those before it on. `Err` holds the first lookup that was not
-    /// answered, because the output is full: then nothing was added, and none is under way any more.
+    /// answered: then nothing was added.
     #[inline]
     pub fn add(
         &mut self,
         lookup: Lookup<'i>,
         sight: &Sight<'r>,
         output: &mut Output,
-    ) -> Result<(), Lookup<'i>> {
+    ) -> Result<(), Unmade<'i>> {
         if self.added - self.answered == LOOKUP_BATCH {
             self.answer_next(sight, output)?;
         }
@@ -179,7 +216,7 @@ impl<'e, 'i, 'r> Lookups<'e, 'i, 'r> {
 
     /// Answers all that are under way. `Err` as for [`Lookups::add`].
     #[inline]
-    pub fn settle(&mut self, sight: &Sight<'r>, output: &mut Output) -> Result<(), Lookup<'i>> {
+    pub fn settle(&mut self, sight: &Sight<'r>, output: &mut Output) -> Result<(), Unmade<'i>> {
         while self.probed < self.added {
             self.probe_next(sight.reader);
         }
@@ -190,6 +227,11 @@ impl<'e, 'i, 'r> Lookups<'e, 'i, 'r> {
             self.answer_next(sight, output)?;
         }
         Ok(())
+    }
+
+    /// None is under way any more.
+    pub fn give_up(&mut self) {
+        (self.probed, self.expected, self.answered) = (self.added, self.added, self.added);
     }
 
     #[inline]
@@ -211,13 +253,21 @@ impl<'e, 'i, 'r> Lookups<'e, 'i, 'r> {
     }
 
     #[inline]
-    fn answer_next(&mut self, sight: &Sight<'r>, output: &mut Output) -> Result<(), Lookup<'i>> {
-        if let Some(Travelling { lookup, way }) = &self.room[self.answered % LOOKUP_BATCH] {
+    fn answer_next(&mut self, sight: &Sight<'r>, output: &mut Output) -> Result<(), Unmade<'i>> {
+        let place = self.answered % LOOKUP_BATCH;
+        if let Some(Travelling { lookup, way }) = &self.room[place] {
             if output.len() >= OUTPUT_BYTES_HIGH {
-                (self.probed, self.expected, self.answered) = (self.added, self.added, self.added);
-                return Err(*lookup);
+                let lookup = *lookup;
+                self.give_up();
+                return Err(Unmade::Full(lookup));
             }
-            answer_one(lookup, way.candidate(lookup, sight.reader), sight, output);
+            let candidate = way.candidate(lookup, sight.reader);
+            let found = sight.reader.resolve(candidate, lookup.hash, lookup.key, sight.now);
+            if matches!(found, Found::Miss(_)) && sight.asks_for(lookup.hash, lookup.key) {
+                self.answered += 1;
+                return Err(Unmade::Cold(*lookup));
+            }
+            answer_one(lookup, found, sight, output);
         }
         self.answered += 1;
         Ok(())
@@ -225,8 +275,7 @@ impl<'e, 'i, 'r> Lookups<'e, 'i, 'r> {
 }
 
 #[inline]
-fn answer_one<'r>(lookup: &Lookup<'_>, candidate: Candidate<'r>, sight: &Sight<'r>, output: &mut Output) {
-    let found = sight.reader.resolve(candidate, lookup.hash, lookup.key, sight.now);
+fn answer_one(lookup: &Lookup<'_>, found: Found<'_>, sight: &Sight<'_>, output: &mut Output) {
     sight.note_fetch(lookup.key, &found);
     match &lookup.reply {
         &Reply::Value { cas, last } => {

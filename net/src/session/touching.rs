@@ -3,6 +3,7 @@
 use ringcache_engine::{Expiry, KeyHash, Lookup as Found, Miss, Op, Outcome, Status, Write};
 
 use super::answers::{Form, Verb};
+use super::asking::Asked;
 use super::exchange::{Delivery, Exchange};
 use super::lookups::Sight;
 
@@ -23,6 +24,11 @@ impl<'r> Exchange<'_, '_, 'r> {
         let hash = KeyHash::of(key);
         let write = Write { hash, key, op: Op::Touch { expiry, fetches: false } };
         let sight = self.sight();
+        match self.ask_and_touch(key, expiry, form.verb, text) {
+            Asked::Unneeded => {}
+            Asked::Away => return Touched::Away,
+            Asked::Wait => return Touched::Wait,
+        }
         if !expiry.is_past(sight.now.seconds) {
             return match self.send(&write, form, text) {
                 Delivery::Wait => Touched::Wait,

@@ -181,6 +181,9 @@ fn write_own(now: &Snapshot, lines: &mut Lines) {
     ] {
         lines.line(name, count);
     }
+    if let Some(open) = now.warm_open {
+        write_warming(open, now, lines);
+    }
     lines.line("ringcache_tls_handshakes", now.tls.handshakes);
     lines.line("ringcache_slabs_used", now.records.slabs_used);
     lines.line("ringcache_slabs_cleaned", now.records.slabs_cleaned);
@@ -188,6 +191,22 @@ fn write_own(now: &Snapshot, lines: &mut Lines) {
     lines.line("ringcache_committed_bytes", now.records.committed_bytes);
     lines.line("ringcache_index_bytes", now.records.index_bytes);
     lines.line("ringcache_evicted_idle_seconds", now.records.evicted_idle_seconds);
+}
+
+fn write_warming(open: usize, now: &Snapshot, lines: &mut Lines) {
+    lines.line("ringcache_warm_open", open);
+    for (name, count) in [
+        ("ringcache_warm_asked", now.counters.warm_asked),
+        ("ringcache_warm_hits", now.counters.warm_hits),
+        ("ringcache_warm_misses", now.counters.warm_misses),
+        ("ringcache_warm_coalesced", now.counters.warm_coalesced),
+        ("ringcache_warm_timeouts", now.counters.warm_timeouts),
+        ("ringcache_warm_errors", now.counters.warm_errors),
+        ("ringcache_warm_bytes", now.counters.warm_bytes),
+        ("ringcache_warm_too_large", now.counters.warm_too_large),
+    ] {
+        lines.line(name, count);
+    }
 }
 
 /// Seconds with six digits behind the point.

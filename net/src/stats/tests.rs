@@ -60,6 +60,7 @@ fn snapshot(config: &Config) -> Snapshot<'_> {
         counts_prefixes: false,
         watch: WatchCounts::default(),
         tls: TlsCounts::default(),
+        warm_open: None,
         unix_seconds: 1_800_000_000,
         uptime_seconds: 7,
         cpu_user: Duration::from_micros(1_000_002),

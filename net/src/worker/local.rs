@@ -12,6 +12,7 @@ use crate::replication::held::{Guard, Held};
 use crate::replication::liveness::Moment;
 use crate::session::inputs::SpareInputs;
 use crate::stats::Counters;
+use crate::warming::Lent;
 
 /// What is lent to sessions.
 pub(super) struct Local {
@@ -26,7 +27,9 @@ pub(super) struct Local {
     pub gate: Option<WriteRefusal>,
     /// With `--replication-mode`: outcomes that wait for replicas.
     pub held: Option<Box<Held>>,
-    /// The turn's time since this worker began; only told where links are.
+    /// With `--warm-from`.
+    pub warming: Option<Box<Lent>>,
+    /// The turn's time since this worker began; only told where links or an upstream are.
     pub at: Duration,
     pub began: Instant,
 }
@@ -39,6 +42,7 @@ impl Local {
             outbox: &mut self.outbox,
             guard: Guard { refusal: self.gate, held: self.held.as_deref_mut(), at: self.at },
             inputs: &mut self.inputs,
+            warming: self.warming.as_deref_mut(),
             node: &self.node,
             counters: &self.node.workers[usize::from(self.number)],
             now: self.now,

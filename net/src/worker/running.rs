@@ -13,6 +13,7 @@ impl Worker {
             match errand {
                 Errand::Run(step) => step(&mut self.local.desk()),
                 Errand::Link(joined) => self.open_link(*joined),
+                Errand::Upstream(connected) => self.connect_upstream(connected),
                 Errand::CloseLinks { feeds, follows } => self.close_links(feeds, follows),
             }
             if self.is_short_of_memory() {

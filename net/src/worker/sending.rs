@@ -39,8 +39,11 @@ impl Worker {
         outgoing: Box<Outgoing>,
         result: Result<usize, i32>,
     ) {
-        if ticket.link_place().is_some() {
-            return self.handle_link_sent(ticket, outgoing, result);
+        if ticket.is_own() {
+            return match ticket.link_place() {
+                Some(_) => self.handle_link_sent(ticket, outgoing, result),
+                None => self.handle_upstream_sent(ticket, outgoing, result),
+            };
         }
         let connection = self.connections.find(ticket).expect("a connection stays until its send has ended");
         connection.flight = None;

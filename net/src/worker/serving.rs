@@ -45,8 +45,11 @@ impl Worker {
 
     /// Takes what was received for a connection.
     pub(super) fn handle_received(&mut self, ticket: Ticket, received: Received, more: bool) {
-        if ticket.link_place().is_some() {
-            return self.handle_link_received(ticket, received, more);
+        if ticket.is_own() {
+            return match ticket.link_place() {
+                Some(_) => self.handle_link_received(ticket, received, more),
+                None => self.handle_upstream_received(ticket, received, more),
+            };
         }
         if let Some(connection) = self.connections.find(ticket)
             && !more

@@ -173,6 +173,7 @@ impl World {
             reader: &self.reader,
             outbox: &mut self.away,
             guard: ringcache_net::replication::held::Guard::default(),
+            warming: None,
             inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[0],

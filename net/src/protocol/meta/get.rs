@@ -17,6 +17,7 @@ use crate::protocol::number::push_u64;
 use crate::protocol::text::get::count_miss;
 use crate::protocol::{BAD_FORMAT, push_value};
 use crate::session::answers::{Form, Verb};
+use crate::session::asking::Asked;
 use crate::session::lookups::{Reply, Sight};
 use crate::session::{Delivery, Exchange, Flow};
 
@@ -133,6 +134,13 @@ fn get_with_write(
     let hash = KeyHash::of(key.bytes);
     let sight = x.sight();
     let touch = flags.touch.map(|exptime| expiry(exptime, sight.now, sight.started));
+    if let (Some(touch), None) = (touch, flags.vivify) {
+        match x.ask_and_touch(key.bytes, touch, Verb::MetaGet, command.args) {
+            Asked::Unneeded => {}
+            Asked::Away => return Flow::Taken(command.line_bytes),
+            Asked::Wait => return Flow::Wait,
+        }
+    }
     let op = match (touch, flags.vivify) {
         (Some(touch), None) if !touch.is_past(sight.now.seconds) => {
             Op::Touch { expiry: touch, fetches: false }

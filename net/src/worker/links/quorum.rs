@@ -33,7 +33,10 @@ impl Worker {
 
     /// Executes another worker's writes, and holds their outcomes where replicas have to have them first.
     pub(in crate::worker) fn handle_writes(&mut self, worker: u16, mut batch: Box<WriteBatch>) {
-        let Local { shard, reader, outbox, gate, held, now, at, .. } = &mut self.local;
+        let Local { shard, reader, outbox, gate, held, warming, now, at, .. } = &mut self.local;
+        if let Some(warming) = warming {
+            batch.writes().for_each(|(hash, op)| warming.written.note(hash, op, *now));
+        }
         let before = if held.is_some() { shard.latest() } else { Version::ZERO };
         batch.apply(shard, reader, *gate, *now);
         match held {
