@@ -94,6 +94,8 @@ pub(crate) struct Owner {
     waiting_bytes: u64,
     /// Records evicted since they were last taken; none while nobody wants to know.
     evicted: Option<Vec<Evicted>>,
+    /// Changes that were ever logged.
+    pub(crate) changes: u64,
     /// The latest position that was given: who follows may have it.
     pub(crate) given: Version,
     /// Up to which version all followers have read the log.
@@ -127,6 +129,7 @@ impl Shard {
             pinned: Vec::new(),
             waiting_bytes: 0,
             evicted: None,
+            changes: 0,
             given: Version::ZERO,
             followed: None,
             forgotten: Version::ZERO,

@@ -95,6 +95,7 @@ impl<'a> Reach<'a> {
     /// A write of a node that has replicas or an upstream, or is a replica.
     fn write_guarded(&mut self, write: &Write<'_>) -> Sent {
         if let Some(refusal) = self.guard.refusal {
+            self.counters.writes_refused.add(1);
             return Sent::Done(Outcome::bare(Status::Refused(refusal)));
         }
         if let Some(warming) = &mut self.warming {

@@ -10,6 +10,7 @@ mod conns;
 pub mod detail;
 mod general;
 mod listing;
+mod replication;
 mod settings;
 
 use std::fmt::Display;
@@ -42,6 +43,11 @@ pub fn report(node: &Node, now: Now, what: &[u8], out: &mut Vec<u8>) -> bool {
         b"sizes" => |_, lines| lines.line("sizes_status", "disabled"),
         b"conns" => {
             conns::write(&node.roster.lines(now.seconds.0), &mut Lines { out });
+            out.extend_from_slice(b"END\r\n");
+            return true;
+        }
+        b"replication" => {
+            replication::write(node, now, &mut Lines { out });
             out.extend_from_slice(b"END\r\n");
             return true;
         }
@@ -183,6 +189,9 @@ counters! {
     /// Looks for work before sleep, and how many of them found some.
     looks,
     looks_paid,
+    /// Writes that replication refused, and those that were answered as being in doubt.
+    writes_refused,
+    writes_in_doubt,
     /// Writes handed to other workers and batches they went in.
     mesh_writes,
     mesh_batches,

@@ -66,7 +66,8 @@ fn a_byte_that_changes_in_the_memory_of_a_replica_is_found() {
     let mut connection = primary.connect();
     write_some(&mut connection, 0, 500);
     assert_eq!(connection.ask("set victim 0 0 26\r\nnobody else has such bytes"), "STORED");
-    let replica = Node::replica_of(primary.port(), &["-e", memory.to_str().expect("plain")]);
+    let replica =
+        Node::replica_of(primary.port(), &["-m", "4", "-t", "1", "-e", memory.to_str().expect("plain")]);
     await_equal(&primary, &replica);
     assert_eq!(verify(&replica, &[]).0, 0);
     let bytes = std::fs::read(&memory).expect("the file is ours");

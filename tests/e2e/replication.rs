@@ -193,6 +193,41 @@ fn after_a_promotion_siblings_go_on_without_a_full_copy() {
 }
 
 #[test]
+fn lag_and_traffic_are_told() {
+    let primary = Node::primary(&["-t", "2"]);
+    let number = |node: &Node, name: &str| -> f64 {
+        let value = node.connect().stat("stats replication", name).unwrap_or_else(|| panic!("no {name}"));
+        value.parse().unwrap_or_else(|_| panic!("{name} is {value}"))
+    };
+    let replica = Node::replica_of(primary.port(), &["-t", "1"]);
+    write_some(&mut primary.connect(), 0, 500);
+    await_equal(&primary, &replica);
+    let lag = || primary.links("replica").iter().filter_map(|link| link["lag_records"].as_u64()).sum::<u64>();
+    await_that("the lag is known and none", || {
+        lag() == 0 && primary.links("replica").iter().all(|link| link["lag_ms"] == 0)
+    });
+    replica.node.server.signal("STOP");
+    for key in 0..100 {
+        assert_eq!(primary.ask(&format!("set lag{key} 0 0 1\r\nx")), "STORED");
+    }
+    assert_eq!(lag(), 100);
+    assert!(number(&primary, "lag_records") > 0.0 && number(&primary, "lag_ms") > 0.0);
+    replica.node.server.signal("CONT");
+    await_that("it is made up for", || lag() == 0);
+    assert!(number(&primary, "sent_bytes") > number(&primary, "record_bytes"));
+    let amplification = number(&primary, "amplification");
+    assert!((1.0..2.0).contains(&amplification), "{amplification}");
+    assert!(number(&primary, "full_copies_new") >= 2.0 && number(&replica, "applied_records") >= 100.0);
+    assert!(number(&primary, "lag_max_ms") >= number(&primary, "lag_p50_ms"));
+    assert_eq!(replica.ask("set k 0 0 1\r\nx"), REPLICA);
+    assert_eq!(number(&replica, "writes_refused"), 1.0);
+    let sent = number(&primary, "sent_bytes");
+    drop(replica);
+    await_that("the links are closed", || number(&primary, "replicas") == 0.0);
+    assert_eq!(number(&primary, "sent_bytes"), sent, "closed links count on");
+}
+
+#[test]
 fn a_demoted_primary_forgets_what_nobody_has() {
     let old = Node::primary(&[]);
     write_some(&mut old.connect(), 0, 300);

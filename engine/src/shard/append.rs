@@ -54,6 +54,7 @@ impl Owner {
             .append(shared, draft, queue, now.seconds, shared.spare_bytes)
             .or_else(|| self.append(shared, draft, queue, now.seconds, 0))
             .ok_or(NoMemory)?;
+        self.changes += 1;
         let counters = &self.part(shared).counters;
         counters.total_items.add(1);
         counters.bytes.add(draft.shape().total() as u64);

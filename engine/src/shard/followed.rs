@@ -27,6 +27,13 @@ impl Shard {
         self.owner.clock.latest()
     }
 
+    /// Changes that were ever written to the log: values, tombstones and touches. What a follower lacks is at most the
+    /// difference of two such counts, less what was overwritten between them.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.owner.changes
+    }
+
     /// Up to which version all followers have read the log: the lowest [`LogCursor::followed`](crate::LogCursor::followed)
     /// of what they have acknowledged. `None` while nobody follows. Cost: a look at each slab that is held.
     pub fn set_followed(&mut self, followed: Option<Version>) {
@@ -68,6 +75,7 @@ impl Owner {
         let Some(location) = self.append(shared, draft, Queue::Small, now.seconds, shared.spare_bytes) else {
             return self.forget(draft.version);
         };
+        self.changes += 1;
         let id = self.slab_of(shared, location);
         let slab = self.slabs.get_mut(id);
         slab.live -= draft.shape().total() as u64;

@@ -94,10 +94,10 @@ impl WriteBatch {
         self.posted.iter().map(|posted| (posted.hash, &posted.op))
     }
 
-    /// What was changed here may be lost with this node: the answers say so.
-    pub fn mark_in_doubt(&mut self) {
+    /// What was changed here may be lost with this node: the answers say so. Gives their number.
+    pub fn mark_in_doubt(&mut self) -> u64 {
         let changed = self.outcomes.iter_mut().filter(|outcome| outcome.status.is_change());
-        changed.for_each(|outcome| outcome.status = Status::Refused(WriteRefusal::InDoubt));
+        changed.map(|outcome| outcome.status = Status::Refused(WriteRefusal::InDoubt)).count() as u64
     }
 
     /// The outcomes with the sessions they belong to, in the order of the writes.

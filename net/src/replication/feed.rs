@@ -17,9 +17,8 @@ use std::sync::atomic::Ordering;
 
 use ringcache_engine::{LogCursor, Shard, Step, Version};
 
-use super::frame::{
-    self, FLAG_COPY_END, FLAG_LZ4, FLAG_REWOUND, Frame, FrameError, HEADER_BYTES, Header, Kind,
-};
+pub use super::ending::LinkError;
+use super::frame::{self, FLAG_COPY_END, FLAG_LZ4, FLAG_REWOUND, Frame, HEADER_BYTES, Header, Kind};
 use super::history::{Cause, HistoryId, Start};
 use super::liveness::{Liveness, Moment};
 use super::message::{Ack, Follow, Refuse, Welcome};
@@ -27,35 +26,6 @@ use super::squeeze::Squeeze;
 use super::tally::FeedTally;
 use crate::limits::{LINK_BATCH_BYTES, LINK_NACKS_MAX};
 use crate::output::Output;
-
-/// Why a link ends.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LinkError {
-    /// What came is no frame.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    /// A frame that this end does not take now.
-    #[error("a {0:?} frame came where none may come")]
-    Unexpected(Kind),
-    /// Something was acknowledged that was never sent, or sent out of order.
-    #[error("frame {0} is out of order")]
-    Order(u64),
-    /// Damage over and over.
-    #[error("{LINK_NACKS_MAX} batches in a row came damaged")]
-    Damaged,
-    /// The other end refuses.
-    #[error("refused: {0}")]
-    Refused(Refuse),
-    /// Nothing came for too long.
-    #[error("the other end is silent")]
-    Silent,
-    /// Changes that the replica needs are not in memory any more: the next link begins with a full copy.
-    #[error("the log does not show any more what the replica has not seen")]
-    Lost,
-    /// A record that can't be one of this shard, or none at all.
-    #[error("a record that can't be: {0}")]
-    Record(#[from] ringcache_engine::RecordError),
-}
 
 /// What the owner of a feed has to do about a frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,6 +73,8 @@ pub struct Feed {
     nacks: u32,
     /// Everything up to here is applied by the replica.
     position: Version,
+    /// How many changes the shard had logged when that was all; `None` before the first one.
+    applied_changes: Option<u64>,
     /// Frames of records were sent behind the last position.
     owes_position: bool,
     /// The last look into the log found nothing unread.
@@ -133,6 +105,8 @@ struct InFlight {
     bytes: usize,
     /// Where its records end.
     after: LogCursor,
+    /// How many changes the shard had logged when this was sent, if that was all of them.
+    changes: Option<u64>,
     ends_copy: bool,
 }
 
@@ -176,6 +150,7 @@ impl Feed {
             is_peer: false,
             nacks: 0,
             position: Version::ZERO,
+            applied_changes: None,
             owes_position: true,
             is_caught_up: false,
             told: Version::ZERO,
@@ -298,6 +273,7 @@ impl Feed {
             let applied = self.in_flight.pop_front().expect("looked at just before");
             self.in_flight_bytes -= applied.bytes;
             self.acked = applied.after;
+            self.applied_changes = applied.changes.or(self.applied_changes);
             self.nacks = 0;
             if applied.ends_copy && matches!(self.phase, Phase::Copying { .. }) {
                 self.phase = Phase::Following;
@@ -344,6 +320,9 @@ impl Feed {
         if !matches!(self.phase, Phase::Copying { .. } | Phase::Following) {
             return Ok(false);
         }
+        if let Some(applied) = self.applied_changes {
+            self.tally.note_lag(shard.changes() - applied);
+        }
         if self.is_gathering() {
             return Ok(false);
         }
@@ -385,6 +364,8 @@ impl Feed {
         };
         if !is_empty || is_done && (self.owes_position || position != self.told) {
             self.send_records(start, position, out);
+            let sent = self.in_flight.back_mut().expect("it was just sent");
+            sent.changes = is_done.then(|| shard.changes());
         } else {
             out.bytes.truncate(start);
         }
@@ -452,7 +433,13 @@ impl Feed {
         self.in_flight_bytes += bytes;
         let ends_copy = flags & FLAG_COPY_END != 0;
         let after = self.cursor.clone();
-        self.in_flight.push_back(InFlight { sequence: self.sequence, bytes, after, ends_copy });
+        self.in_flight.push_back(InFlight {
+            sequence: self.sequence,
+            bytes,
+            after,
+            changes: None,
+            ends_copy,
+        });
         self.show();
     }
 

@@ -16,6 +16,7 @@
 
 mod batch;
 pub mod coordinator;
+mod ending;
 pub mod feed;
 pub mod follow;
 pub mod followers;

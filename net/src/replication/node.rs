@@ -14,7 +14,7 @@ use super::follow::Progress;
 use super::greeting::Hello;
 use super::held::Quorum;
 use super::history::{Histories, HistoryId, Standing};
-use super::tally::{FeedTally, FollowTally};
+use super::tally::{FeedTally, FollowTally, Totals};
 
 /// Everything that the command line says about replication.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +144,15 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    fn add_to(&self, totals: &mut Totals) {
+        match self {
+            Entry::Feed { tally, .. } => totals.add_feed(tally),
+            Entry::Follow { tally, .. } => totals.add_follow(tally),
+        }
+    }
+}
+
 /// See the module's text.
 pub struct Replication {
     /// What was asked for.
@@ -157,6 +166,8 @@ pub struct Replication {
     copy_names: AtomicU64,
     marks: Mutex<CopyMark>,
     entries: Mutex<Vec<(u64, Entry)>>,
+    /// What closed links have done.
+    closed: Mutex<Totals>,
     last_entry: AtomicU64,
     events: Mutex<Option<mpsc::Sender<Event>>>,
 }
@@ -177,6 +188,7 @@ impl Replication {
             copy_names: AtomicU64::new((names >> 64) as u64 | 1),
             marks: Mutex::new(CopyMark::FIRST),
             entries: Mutex::default(),
+            closed: Mutex::default(),
             last_entry: AtomicU64::new(0),
             events: Mutex::default(),
         }
@@ -234,7 +246,20 @@ impl Replication {
 
     /// The link is gone.
     pub fn remove(&self, number: u64) {
-        lock(&self.entries).retain(|(entered, _)| *entered != number);
+        let mut entries = lock(&self.entries);
+        if let Some(place) = entries.iter().position(|(entered, _)| *entered == number) {
+            let (_, entry) = entries.remove(place);
+            entry.add_to(&mut lock(&self.closed));
+        }
+    }
+
+    /// What all links have done since the start.
+    pub fn totals(&self) -> Totals {
+        // Locked in the order of `remove`, so that no link is counted twice or not at all.
+        let entries = lock(&self.entries);
+        let mut totals = lock(&self.closed).clone();
+        entries.iter().for_each(|(_, entry)| entry.add_to(&mut totals));
+        totals
     }
 
     /// The links there are.

@@ -13,7 +13,7 @@ use super::coordinator::{Command, Event};
 use super::held::Quorum;
 use super::history::Cause;
 use super::node::{Entry, Replication};
-use super::tally::{FeedTally, LAG_BOUNDS_MILLIS};
+use super::tally::{FeedTally, Totals};
 use super::verify::here::Here;
 use super::verify::there::Wire;
 use super::verify::{self, VerifyError};
@@ -149,8 +149,8 @@ fn describe(entry: &Entry, now: u64) -> Value {
             "shard": shard,
             "position": tally.position.load(Ordering::Relaxed).to_string(),
             "following": tally.following.load(Ordering::Relaxed) != 0,
-            "lag_ms": tally.lag_millis.load(Ordering::Relaxed),
-            "lag_records": tally.unacknowledged_records.load(Ordering::Relaxed),
+            "lag_ms": tally.lag_millis(now),
+            "lag_records": tally.lag_records(),
             "lag_bytes": tally.unacknowledged_bytes.load(Ordering::Relaxed),
             "round_trip_us": tally.round_trip_us.load(Ordering::Relaxed),
             "record_bytes": tally.record_bytes.value(),
@@ -158,7 +158,7 @@ fn describe(entry: &Entry, now: u64) -> Value {
             "damaged_batches": tally.nacks.value(),
             "resumes": tally.resumes.value(),
             "full_copies": copies(tally),
-            "lags": lags(tally),
+            "lag_percentiles_ms": percentiles(tally),
         }),
         Entry::Follow { node, address, shard, tally } => {
             let position = Version(tally.position.load(Ordering::Relaxed));
@@ -188,9 +188,9 @@ fn copies(tally: &FeedTally) -> Value {
     happened.map(|(cause, count)| (cause.name().to_owned(), Value::from(count.value()))).collect()
 }
 
-/// How many acknowledgements were how late.
-fn lags(tally: &FeedTally) -> Value {
-    let bounds = LAG_BOUNDS_MILLIS.iter().map(|bound| format!("<={bound}ms"));
-    let names = bounds.chain([">10s".to_owned()]);
-    names.zip(&tally.lags).map(|(name, count)| (name, Value::from(count.value()))).collect()
+/// How late acknowledgements were.
+fn percentiles(tally: &FeedTally) -> Value {
+    let mut link = Totals::default();
+    link.add_feed(tally);
+    json!({ "p50": link.lag_millis(500), "p99": link.lag_millis(990), "max": link.lag_millis(1000) })
 }

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
+use ringcache_engine::ShardId;
 
 use super::ServeError;
 use super::addresses::Group;
@@ -24,7 +25,7 @@ use crate::limits::{
 use crate::node::Node;
 use crate::replication::coordinator::{Action, Coordinator, Event};
 use crate::replication::greeting::{Greeting, Hello, Purpose};
-use crate::replication::node::{Joined, JoinedEnd, Replication};
+use crate::replication::node::{Joined, JoinedEnd, Replication, Role};
 use crate::replication::operator::Dial;
 use crate::replication::verify::here::Here;
 use crate::replication::verify::there::{Wire, serve};
@@ -32,6 +33,9 @@ use crate::sys;
 
 /// How far these threads give way to the workers.
 const NICE: i32 = 5;
+
+/// How often a replica looks whether its memory is enough.
+const MEMORY_LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What is opened before the process goes into the background.
 pub struct Opened {
@@ -182,16 +186,32 @@ impl Desk {
         let histories = self.replication.histories().clone();
         let mut coordinator = Coordinator::new(self.replication.role(), histories, sources, random_u128);
         let began = Instant::now();
+        let mut evictions = None;
         loop {
+            self.watch_memory(&mut evictions);
             while let Some(action) = coordinator.poll(began.elapsed()) {
                 self.act(action, events);
             }
             let due = coordinator.next_timeout().map(|due| due.saturating_sub(began.elapsed()));
-            match heard.recv_timeout(due.unwrap_or(Duration::from_secs(60))) {
+            match heard.recv_timeout(due.unwrap_or(MEMORY_LOOK_EVERY).min(MEMORY_LOOK_EVERY)) {
                 Ok(event) => coordinator.handle(event, began.elapsed()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Says once that a replica evicts: it has less memory than its primary needs. `before`: what had been evicted when the
+    /// node became a replica; `u64::MAX` when it was said.
+    fn watch_memory(&self, before: &mut Option<u64>) {
+        if self.replication.role() != Role::Replica {
+            return *before = None;
+        }
+        let shards = (0..self.errands.workers()).map(|id| self.node.engine.stats(ShardId(id)));
+        let lost: u64 = shards.map(|shard| shard.evictions + shard.no_memory).sum();
+        if lost > *before.get_or_insert(lost) {
+            tracing::warn!(lost, "this replica evicts: it has less memory than its primary's records need");
+            *before = Some(u64::MAX);
         }
     }
 

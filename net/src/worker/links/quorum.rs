@@ -17,13 +17,15 @@ impl Worker {
             match waiting {
                 Waiting::Own(ticket, mut outcome) => {
                     if in_doubt {
+                        self.local.counters().writes_in_doubt.add(1);
                         outcome.status = Status::Refused(WriteRefusal::InDoubt);
                     }
                     self.handle_outcome(ticket, ShardId(self.local.number), &outcome);
                 }
                 Waiting::Batch(worker, mut batch) => {
                     if in_doubt {
-                        batch.mark_in_doubt();
+                        let writes = batch.mark_in_doubt();
+                        self.local.counters().writes_in_doubt.add(writes);
                     }
                     self.local.outbox.send(worker, Message::Outcomes(batch));
                 }
@@ -33,6 +35,9 @@ impl Worker {
 
     /// Executes another worker's writes, and holds their outcomes where replicas have to have them first.
     pub(in crate::worker) fn handle_writes(&mut self, worker: u16, mut batch: Box<WriteBatch>) {
+        if self.local.gate.is_some() {
+            self.local.counters().writes_refused.add(batch.writes().count() as u64);
+        }
         let Local { shard, reader, outbox, gate, held, warming, now, at, .. } = &mut self.local;
         if let Some(warming) = warming {
             batch.writes().for_each(|(hash, op)| warming.written.note(hash, op, *now));
