@@ -174,7 +174,13 @@ impl Owner {
         if view.version() != touched.version {
             return Ok(Installed::Older);
         }
-        Ok(self.install_expiry(shared, draft.key, view, touched.expiry, now))
+        let installed = self.install_expiry(shared, draft.key, view, touched.expiry, now);
+        if installed == Installed::Older && view.kind() == Kind::Value && shared.options.log_changes {
+            // The record came with it. Who follows this node's log may have had it before.
+            let version = self.clock.next(now.unix_millis);
+            self.append_dead(shared, &Draft::touch(version, draft.key, &touched.to_bytes(), now), now);
+        }
+        Ok(installed)
     }
 
     /// The record is there; its expiry is the later word. Who follows this node's log is told by a touch of its own.

@@ -34,7 +34,7 @@ use crate::version::Version;
 pub enum Step {
     /// As much as was asked for, or as one step looks through; more is to come.
     Full,
-    /// A record with memory of its own. It comes after what earlier steps put out.
+    /// A record with memory of its own. It comes after what earlier steps put out, and after its touch if this one did.
     Large(LargeRecord),
     /// Nothing is unread: everything up to this version was handed out.
     CaughtUp(Version),

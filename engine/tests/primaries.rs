@@ -104,7 +104,7 @@ impl World {
         let step = link.cursor.read(&mut source.shards[link.shard], source.now, bytes, &mut out);
         let is_end = matches!(step, Step::CaughtUp(_));
         if let Step::Large(large) = step {
-            out = whole(&large);
+            out.extend(whole(&large));
         }
         if !is_lost {
             self.nodes[link.to].install(&out, None);

@@ -86,7 +86,8 @@ impl<'a> Reading<'a> {
                 if self.out.len() >= self.enough {
                     return Some(Step::Full);
                 }
-                match self.show(shown) {
+                let touch = Some(view).filter(|view| view.kind() != shown.kind());
+                match self.show(shown, touch) {
                     Some(Step::Full) => return Some(Step::Full),
                     Some(step) => {
                         *read_to += view.total() as u64;
@@ -106,20 +107,24 @@ impl<'a> Reading<'a> {
     }
 
     /// Puts a record out. One whose time is over goes as a tombstone, which still speaks against what is older when a
-    /// value would no more. A large one ends the step, before it comes where something else is there to be sent.
-    fn show(&mut self, view: RecordView<'_>) -> Option<Step> {
+    /// value would no more. A large one ends the step, before it comes where something else is there to be sent. The
+    /// touch that it is shown for goes before it: whoever hands it on needs to know when that was.
+    fn show(&mut self, view: RecordView<'_>, touch: Option<RecordView<'_>>) -> Option<Step> {
         if view.expiry().is_past(self.now.seconds) {
             Draft::tombstone(view.version(), view.key(), self.now).append_to(self.out);
             return None;
         }
-        let Some(record) = LargeRecord::pin(RecordRef::new(&self.shard.shared, view), view) else {
-            view.copy_to(self.out);
-            return None;
-        };
-        if self.out.len() > self.before {
+        let large = LargeRecord::pin(RecordRef::new(&self.shard.shared, view), view);
+        if large.is_some() && self.out.len() > self.before {
             return Some(Step::Full);
         }
-        Some(Step::Large(record))
+        if let Some(touch) = touch {
+            touch.copy_to(self.out);
+        }
+        if large.is_none() {
+            view.copy_to(self.out);
+        }
+        large.map(Step::Large)
     }
 
     /// What a record of the log is handed out as, if it is asked for.

@@ -260,8 +260,13 @@ impl Owner {
 
     /// Removes a key without a word about it; its record is dead.
     pub(crate) fn take_out(&mut self, shared: &Shared, place: Place) {
-        self.index.remove(&self.part(shared).index, place);
         self.lose(shared, place.location);
+        self.drop_record(shared, place);
+    }
+
+    /// Removes a key as if its record had never been there.
+    pub(crate) fn drop_record(&mut self, shared: &Shared, place: Place) {
+        self.index.remove(&self.part(shared).index, place);
         self.bury(shared, place.location);
     }
 

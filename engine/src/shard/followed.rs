@@ -34,6 +34,12 @@ impl Shard {
         self.owner.changes
     }
 
+    /// Every later write of this shard gets a version above this one, as when the node takes over from another whose
+    /// positions its followers have.
+    pub fn rise_above(&mut self, version: Version) {
+        self.owner.clock.observe(version);
+    }
+
     /// Up to which version all followers have read the log: the lowest [`LogCursor::followed`](crate::LogCursor::followed)
     /// of what they have acknowledged. `None` while nobody follows. Cost: a look at each slab that is held.
     pub fn set_followed(&mut self, followed: Option<Version>) {
@@ -61,10 +67,11 @@ impl Owner {
         self.forgotten = self.forgotten.max(version);
     }
 
-    /// Takes note that no position that was given can be gone on from.
+    /// Takes note that no position that was given can be gone on from. Nothing is late any more for whoever has one.
     pub(crate) fn forget_all(&mut self) {
         self.clock.next(0);
         self.forget(self.clock.latest());
+        self.given = Version::ZERO;
     }
 
     /// Appends a record that only the log needs. It is dead at birth, and the last word.

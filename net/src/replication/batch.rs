@@ -22,6 +22,8 @@ pub(super) struct Batch {
     /// How many of their bytes are done with.
     at: usize,
     is_large: bool,
+    /// The highest version that was met.
+    reached: Version,
 }
 
 /// How far the records of a frame were installed.
@@ -43,7 +45,7 @@ impl Batch {
             false => unpack(frame)?,
         };
         let frame_bytes = HEADER_BYTES + frame.payload.len();
-        Ok((Self { frame_bytes, unpacked, from, at: 0, is_large }, position))
+        Ok((Self { frame_bytes, unpacked, from, at: 0, is_large, reached: Version::ZERO }, position))
     }
 
     /// What the reader is to be advanced by when it is done with.
@@ -54,6 +56,11 @@ impl Batch {
     /// Memory that it needs beside the reader.
     pub fn unpacked_bytes(&self) -> usize {
         self.unpacked.as_ref().map_or(0, Vec::len)
+    }
+
+    /// No record that was installed has a higher version.
+    pub fn reached(&self) -> Version {
+        self.reached
     }
 
     /// Goes on with the frame at the front of `reader`. Records of other shards are appended to their place in `away`.
@@ -68,12 +75,14 @@ impl Batch {
         let payload = &reader.waiting()[HEADER_BYTES..self.frame_bytes];
         let records = self.unpacked.as_deref().unwrap_or(&payload[self.from..]);
         let mut announced = self.at;
-        (0..LOOKUP_DISTANCE).for_each(|_| announce_next(records, &mut announced, shards));
+        let mut reached = self.reached;
+        (0..LOOKUP_DISTANCE).for_each(|_| announce_next(records, &mut announced, &mut reached, shards));
         while self.at < records.len() {
             if !shards.has_room() {
                 return Ok(Through::Part);
             }
-            announce_next(records, &mut announced, shards);
+            announce_next(records, &mut announced, &mut reached, shards);
+            self.reached = reached;
             let rest = &records[self.at..];
             match shards.install(rest, manner) {
                 Ok((installed, total)) => {
@@ -103,10 +112,11 @@ fn note_installed(installed: Installed, record: &[u8], tally: &FollowTally, away
     }
 }
 
-/// Announces the record at `at`, if there is one that can be read, and goes on behind it.
-fn announce_next(records: &[u8], at: &mut usize, shards: &impl Shards) {
+/// Announces the record at `at`, if there is one that can be read, and goes on behind it. Its version counts as met.
+fn announce_next(records: &[u8], at: &mut usize, reached: &mut Version, shards: &impl Shards) {
     if let Ok(head) = RecordHead::read(&records[*at..]) {
         shards.announce(head.hash());
+        *reached = head.version.max(*reached);
         *at += head.total;
     }
 }
@@ -190,7 +200,7 @@ mod tests {
             unreachable!("a batch begins no copy");
         }
 
-        fn sweep(&mut self, _: Part, _: CopyMark, _: u64) {
+        fn sweep(&mut self, _: Part, _: CopyMark, _: Version, _: u64) {
             unreachable!("a batch sweeps nothing");
         }
 

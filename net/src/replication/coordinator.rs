@@ -4,11 +4,16 @@
 //! back what came of it.
 //!
 //! ```text
-//!           Dial            Dialled, Ok           Closed
+//!           Dial            Dialled, Ok: Open     Closed
 //!   Due ----------> Dialling ----------> Up ------------> Due, after a pause
 //!                      |                                   ^
 //!                      +---------- Dialled, Err -----------+   (the pause doubles)
 //! ```
+//!
+//! A link is opened by nobody else, so none comes up unseen while the role changes. The role changes when all links are
+//! closed: only then is it known what this node has.
+
+mod source;
 
 use std::collections::VecDeque;
 use std::sync::mpsc;
@@ -17,13 +22,15 @@ use std::time::Duration;
 use ringcache_engine::Version;
 
 use super::follow::Progress;
-use super::history::{Histories, HistoryId, Standing};
+use super::history::{Extent, Histories, HistoryId, Standing};
 use super::node::{Role, SourceId};
-use crate::limits::{LINK_PAUSE_MAX, LINK_PAUSE_MIN, LINK_PROMOTE_PATIENCE};
+use crate::limits::LINK_PROMOTE_PATIENCE;
+use source::{Source, Stage};
 
 /// What the coordinator hears.
 pub enum Event {
-    /// A link was dialled: how many shards the other node has, or why there is no link.
+    /// A link was dialled: how many shards the other node has, or why there is no link. It waits for [`Action::Open`]
+    /// or [`Action::Discard`].
     Dialled {
         /// Of which source.
         source: SourceId,
@@ -78,12 +85,19 @@ pub enum Command {
 /// What the coordinator wants to be done.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Make a link.
+    /// Connect and greet.
     Dial {
-        /// To which source.
+        /// Which source.
         source: SourceId,
         /// Where it is.
         address: String,
+        /// Which of its shards.
+        shard: u16,
+    },
+    /// Begin to follow over a link that was dialled.
+    Open {
+        /// To which source.
+        source: SourceId,
         /// To which of its shards.
         shard: u16,
         /// Where this node stands.
@@ -92,6 +106,13 @@ pub enum Action {
         progress: Progress,
         /// Both ends accept writes.
         is_peer: bool,
+    },
+    /// A link that was dialled is not wanted any more.
+    Discard {
+        /// To which source.
+        source: SourceId,
+        /// To which of its shards.
+        shard: u16,
     },
     /// Close every link to sources, and report each.
     CloseFollows,
@@ -105,38 +126,10 @@ pub enum Action {
     Answer(mpsc::Sender<Result<String, String>>, String),
 }
 
-struct Source {
-    address: String,
-    /// Where this node stands with the history that it followed last, here or elsewhere.
-    standing: Standing,
-    /// By shard of the source, as many as are known to be there.
-    links: Vec<LinkState>,
-}
-
-struct LinkState {
-    progress: Progress,
-    stage: Stage,
-    pause: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// To be dialled at that time.
-    Due(Duration),
-    Dialling,
-    Up,
-}
-
-impl LinkState {
-    fn new(at: Duration) -> Self {
-        Self { progress: Progress::default(), stage: Stage::Due(at), pause: LINK_PAUSE_MIN }
-    }
-}
-
-/// A promotion that waits for the links to close.
-struct Promotion {
+/// What an operator has asked for, as long as links to sources are up.
+struct Change {
+    command: Command,
     reply: mpsc::Sender<Result<String, String>>,
-    force: bool,
     deadline: Duration,
 }
 
@@ -147,7 +140,7 @@ pub struct Coordinator {
     sources: Vec<Source>,
     generation: u32,
     actions: VecDeque<Action>,
-    promotion: Option<Promotion>,
+    change: Option<Change>,
     /// Gives names to histories.
     names: Box<dyn FnMut() -> u128 + Send>,
 }
@@ -160,30 +153,28 @@ impl Coordinator {
         sources: Vec<String>,
         names: impl FnMut() -> u128 + Send + 'static,
     ) -> Self {
-        let mut coordinator = Self {
+        let unknown = |address| Source::new(address, Standing::default(), Duration::ZERO);
+        Self {
             role,
             histories,
-            sources: Vec::new(),
+            sources: sources.into_iter().map(unknown).collect(),
             generation: 0,
             actions: VecDeque::new(),
-            promotion: None,
+            change: None,
             names: Box::new(names),
-        };
-        sources.into_iter().for_each(|address| coordinator.add_source(address, Duration::ZERO));
-        coordinator
-    }
-
-    fn add_source(&mut self, address: String, at: Duration) {
-        let standing = Standing::default();
-        self.sources.push(Source { address, standing, links: vec![LinkState::new(at)] });
+        }
     }
 
     /// Takes an event at the time `at`.
     pub fn handle(&mut self, event: Event, at: Duration) {
         match event {
-            Event::Dialled { source, shard, result } => {
+            Event::Dialled { source, shard, result: Ok(shards) } => {
+                self.handle_dialled(source, shard, shards, at);
+            }
+            Event::Dialled { source, shard, result: Err(reason) } => {
                 if let Some(source) = self.source(source) {
-                    source.handle_dialled(shard, result, at);
+                    tracing::warn!(source = source.address, shard, "no link: {reason}");
+                    source.handle_undialled(shard, at);
                 }
             }
             Event::Welcomed { source, shard, history, copies } => {
@@ -196,12 +187,9 @@ impl Coordinator {
                     tracing::info!(source = source.address, shard, "link closed: {reason}");
                     source.handle_closed(shard, progress, at);
                 }
-                self.promote_if_closed(at);
+                self.change_if_closed(at);
             }
-            Event::Command(Command::Promote { force }, reply) => self.begin_to_promote(force, reply, at),
-            Event::Command(Command::Replicate { address, written }, reply) => {
-                self.replicate(address, &written, reply, at);
-            }
+            Event::Command(command, reply) => self.begin_change(command, reply, at),
         }
     }
 
@@ -209,104 +197,115 @@ impl Coordinator {
         if id.generation != self.generation { None } else { self.sources.get_mut(id.place) }
     }
 
+    fn handle_dialled(&mut self, id: SourceId, shard: u16, shards: u16, at: Duration) {
+        let (is_changing, is_peer) = (self.change.is_some(), self.role == Role::Peer);
+        let mut action = Action::Discard { source: id, shard };
+        if let Some(source) = self.source(id) {
+            if is_changing {
+                source.handle_undialled(shard, at);
+            } else if source.handle_dialled(shard, shards, at) {
+                let standing = source.standing.clone();
+                let progress = source.links[usize::from(shard)].progress.clone();
+                action = Action::Open { source: id, shard, standing, progress, is_peer };
+            }
+        }
+        self.actions.push_back(action);
+    }
+
     /// What has to be done now.
     pub fn poll(&mut self, at: Duration) -> Option<Action> {
-        self.promote_if_closed(at);
+        self.change_if_closed(at);
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
         }
-        if self.promotion.is_some() {
+        if self.change.is_some() {
             return None;
         }
-        let (generation, is_peer) = (self.generation, self.role == Role::Peer);
+        let generation = self.generation;
         self.sources.iter_mut().enumerate().find_map(|(place, source)| {
-            let shard =
-                source.links.iter().position(|link| matches!(link.stage, Stage::Due(due) if due <= at))?;
-            source.links[shard].stage = Stage::Dialling;
-            Some(Action::Dial {
-                source: SourceId { place, generation },
-                address: source.address.clone(),
-                shard: shard as u16,
-                standing: source.standing.clone(),
-                progress: source.links[shard].progress.clone(),
-                is_peer,
-            })
+            let shard = source.next_to_dial(at)?;
+            let address = source.address.clone();
+            Some(Action::Dial { source: SourceId { place, generation }, address, shard })
         })
     }
 
     /// When [`Coordinator::poll`] has something to do although nothing happens.
     pub fn next_timeout(&self) -> Option<Duration> {
+        if let Some(change) = &self.change {
+            return Some(change.deadline);
+        }
         let links = self.sources.iter().flat_map(|source| &source.links);
-        let due = links.filter_map(|link| if let Stage::Due(due) = link.stage { Some(due) } else { None });
-        due.chain(self.promotion.iter().map(|promotion| promotion.deadline)).min()
+        links.filter_map(|link| if let Stage::Due(due) = link.stage { Some(due) } else { None }).min()
     }
 
-    fn begin_to_promote(&mut self, force: bool, reply: mpsc::Sender<Result<String, String>>, at: Duration) {
-        if self.role != Role::Replica {
-            return answer(&reply, Err(format!("this node is a {} already", self.role.name())));
+    fn begin_change(&mut self, command: Command, reply: mpsc::Sender<Result<String, String>>, at: Duration) {
+        let refusal = match (&command, self.role) {
+            _ if self.change.is_some() => Some("the role is being changed".to_owned()),
+            (Command::Promote { .. }, Role::Primary | Role::Peer) => {
+                Some(format!("this node is a {} already", self.role.name()))
+            }
+            (Command::Replicate { .. }, Role::Peer) => Some("a peer follows its peers only".to_owned()),
+            _ => None,
+        };
+        if let Some(why) = refusal {
+            return answer(&reply, Err(why));
         }
-        if self.promotion.is_some() {
-            return answer(&reply, Err("a promotion is under way".to_owned()));
-        }
-        self.promotion = Some(Promotion { reply, force, deadline: at + LINK_PROMOTE_PATIENCE });
+        self.change = Some(Change { command, reply, deadline: at + LINK_PROMOTE_PATIENCE });
         self.actions.push_back(Action::CloseFollows);
-        self.promote_if_closed(at);
+        self.change_if_closed(at);
     }
 
-    /// The links have told where they stand when they are closed; only then is it known what this node has.
-    fn promote_if_closed(&mut self, at: Duration) {
-        let is_closed =
-            self.sources.iter().flat_map(|source| &source.links).all(|link| link.stage != Stage::Up);
-        let Some(promotion) = self.promotion.take_if(|promotion| is_closed || at >= promotion.deadline)
-        else {
+    /// The links have told where they stand when they are closed.
+    fn change_if_closed(&mut self, at: Duration) {
+        let is_closed = !self.sources.iter().any(Source::has_links);
+        let Some(change) = self.change.take_if(|change| is_closed || at >= change.deadline) else {
             return;
         };
-        let source = self.sources.first().expect("a replica follows somebody");
-        let standing = source.standing.clone();
-        let is_complete = is_closed && standing.is_complete();
-        if !is_complete && !promotion.force {
-            let why = "a full copy is not complete: promote another replica, or use --force".to_owned();
-            source_links(&mut self.sources).for_each(|link| link.stage = Stage::Due(at));
-            return answer(&promotion.reply, Err(why));
+        // A link that could not be closed in time may bring more than was told.
+        let source = self.sources.first().filter(|_| is_closed);
+        let followed = source.map(|source| source.standing.clone()).unwrap_or_default();
+        match change.command {
+            Command::Promote { force } => self.promote(followed, force, change.reply, at),
+            Command::Replicate { address, written } => {
+                let standing = match self.role {
+                    Role::Replica => followed,
+                    // What it has written itself is its position in its own history, which a replica of it has followed.
+                    _ => Standing {
+                        history: self.histories.current,
+                        extents: written.into_iter().map(Extent::up_to).collect(),
+                    },
+                };
+                let text = format!("replica of {address}");
+                self.change_role(Role::Replica, vec![Source::new(address, standing, at)]);
+                self.actions.push_back(Action::Answer(change.reply, text));
+            }
         }
-        let former = is_complete.then_some(standing);
-        self.histories = Histories { current: HistoryId((self.names)() | 1), former };
-        self.change_role(Role::Primary, Vec::new(), at);
-        let text = format!("primary of history {}", self.histories.current);
-        self.actions.push_back(Action::Answer(promotion.reply, text));
     }
 
-    fn replicate(
+    fn promote(
         &mut self,
-        address: String,
-        written: &[Version],
+        followed: Standing,
+        force: bool,
         reply: mpsc::Sender<Result<String, String>>,
         at: Duration,
     ) {
-        if self.role == Role::Peer {
-            return answer(&reply, Err("a peer follows its peers only".to_owned()));
+        let is_complete = followed.is_complete();
+        if !is_complete && !force {
+            let why = "a full copy is not complete: promote another replica, or use --force".to_owned();
+            self.sources.iter_mut().for_each(|source| source.hurry(at));
+            return answer(&reply, Err(why));
         }
-        if self.promotion.is_some() {
-            return answer(&reply, Err("a promotion is under way".to_owned()));
-        }
-        let standing = match self.role {
-            Role::Replica => self.sources[0].standing.clone(),
-            // What it has written itself is its position in its own history, which a replica of it has followed.
-            _ => Standing { history: self.histories.current, positions: written.to_vec() },
-        };
-        let text = format!("replica of {address}");
-        self.change_role(Role::Replica, vec![address], at);
-        let source = &mut self.sources[0];
-        source.links[0].progress.position = standing.positions.first().copied().unwrap_or(Version::ZERO);
-        source.standing = standing;
+        let former = is_complete.then_some(followed);
+        self.histories = Histories { current: HistoryId((self.names)() | 1), former };
+        self.change_role(Role::Primary, Vec::new());
+        let text = format!("primary of history {}", self.histories.current);
         self.actions.push_back(Action::Answer(reply, text));
     }
 
-    fn change_role(&mut self, role: Role, sources: Vec<String>, at: Duration) {
+    fn change_role(&mut self, role: Role, sources: Vec<Source>) {
         self.role = role;
         self.generation += 1;
-        self.sources.clear();
-        sources.into_iter().for_each(|address| self.add_source(address, at));
+        self.sources = sources;
         self.actions.push_back(Action::CloseFollows);
         if role == Role::Replica {
             self.actions.push_back(Action::CloseFeeds);
@@ -316,71 +315,7 @@ impl Coordinator {
     }
 }
 
-fn source_links(sources: &mut [Source]) -> impl Iterator<Item = &mut LinkState> {
-    sources.iter_mut().flat_map(|source| &mut source.links)
-}
-
 fn answer(reply: &mpsc::Sender<Result<String, String>>, text: Result<String, String>) {
     // An operator who has gone does not wait for it.
     let _ = reply.send(text);
-}
-
-impl Source {
-    fn handle_dialled(&mut self, shard: u16, result: Result<u16, String>, at: Duration) {
-        let Some(link) = self.links.get_mut(usize::from(shard)) else { return };
-        match result {
-            Ok(shards) => {
-                link.stage = Stage::Up;
-                self.links.truncate(usize::from(shards).max(usize::from(shard) + 1));
-                while self.links.len() < usize::from(shards) {
-                    let position = self.standing.positions.get(self.links.len()).copied();
-                    let progress = Progress { position: position.unwrap_or_default(), copy: None };
-                    self.links.push(LinkState { progress, ..LinkState::new(at) });
-                }
-            }
-            Err(reason) => {
-                tracing::warn!(source = self.address, shard, "no link: {reason}");
-                link.rest(at);
-            }
-        }
-    }
-
-    fn handle_welcomed(&mut self, shard: u16, history: HistoryId, copies: bool) {
-        if history != self.standing.history {
-            // Its shards are the same keys where they are as many as before, else what holds for all former ones holds
-            // for each. Where it begins with a copy, nothing is known.
-            let shards = self.links.len() as u16;
-            let position = |shard| match copies {
-                true => Version::ZERO,
-                false => self.standing.position(shard, shards),
-            };
-            let positions: Vec<Version> = (0..shards).map(position).collect();
-            for (link, position) in self.links.iter_mut().zip(&positions) {
-                link.progress = Progress { position: *position, copy: None };
-            }
-            self.standing = Standing { history, positions };
-        }
-        if let Some(link) = self.links.get_mut(usize::from(shard)) {
-            link.pause = LINK_PAUSE_MIN;
-        }
-    }
-
-    fn handle_closed(&mut self, shard: u16, progress: Progress, at: Duration) {
-        let shard = usize::from(shard);
-        if let Some(position) = self.standing.positions.get_mut(shard) {
-            *position = progress.position;
-        }
-        if let Some(link) = self.links.get_mut(shard) {
-            link.progress = progress;
-            link.rest(at);
-        }
-    }
-}
-
-impl LinkState {
-    /// Dials again after a pause, which grows as long as nobody answers.
-    fn rest(&mut self, at: Duration) {
-        self.stage = Stage::Due(at + self.pause);
-        self.pause = (self.pause * 2).min(LINK_PAUSE_MAX);
-    }
 }

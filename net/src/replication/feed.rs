@@ -22,6 +22,7 @@ use super::frame::{self, FLAG_COPY_END, FLAG_LZ4, FLAG_REWOUND, Frame, HEADER_BY
 use super::history::{Cause, HistoryId, Start};
 use super::liveness::{Liveness, Moment};
 use super::message::{Ack, Follow, Refuse, Welcome};
+use super::parked::Parked;
 use super::squeeze::Squeeze;
 use super::tally::FeedTally;
 use crate::limits::{LINK_BATCH_BYTES, LINK_NACKS_MAX};
@@ -108,26 +109,6 @@ struct InFlight {
     /// How many changes the shard had logged when this was sent, if that was all of them.
     changes: Option<u64>,
     ends_copy: bool,
-}
-
-/// A full copy that was broken off.
-#[derive(Clone)]
-pub struct Parked {
-    /// Its name.
-    pub name: u64,
-    cursor: LogCursor,
-}
-
-impl Parked {
-    /// Changes after this are still needed in the log.
-    pub fn needs_after(&self) -> Version {
-        self.cursor.followed()
-    }
-
-    /// The log does not show any more what is missing.
-    pub fn has_lost(&self, shard: &Shard) -> bool {
-        self.cursor.has_lost(shard)
-    }
 }
 
 impl Feed {
@@ -370,7 +351,9 @@ impl Feed {
             out.bytes.truncate(start);
         }
         if let Step::Large(large) = step {
-            assert!(is_empty, "a large record comes alone");
+            if !is_empty {
+                self.go_back_before_the_last();
+            }
             self.send_large(large, out);
         }
         self.is_caught_up = is_done;
@@ -404,6 +387,13 @@ impl Feed {
         let bytes = frame::seal(&mut out.bytes, start, Kind::Records, flags, self.sequence);
         self.tally.note_records(raw_bytes, bytes);
         self.note_sent(bytes, flags);
+    }
+
+    /// The last frame has the touch of a large record that comes next: who has to go back behind it goes back before it.
+    fn go_back_before_the_last(&mut self) {
+        let last = self.in_flight.len() - 1;
+        let before = last.checked_sub(1).map_or(&self.acked, |place| &self.in_flight[place].after);
+        self.in_flight[last].after = before.clone();
     }
 
     fn send_large(&mut self, large: ringcache_engine::LargeRecord, out: &mut Output) {

@@ -21,7 +21,7 @@ use ringcache_engine::{CopyMark, Installed, KeyHash, Part, RecordError, ShardId,
 use super::batch::{Batch, Through};
 use super::feed::LinkError;
 use super::frame::{self, FLAG_COPY_END, FLAG_REWOUND, Frame, FrameReader, HEADER_BYTES, Kind};
-use super::history::{HistoryId, Standing};
+use super::history::{Extent, HistoryId, Standing};
 use super::liveness::{Liveness, Moment};
 use super::message::{Ack, Follow as Greeting, Refuse, Welcome};
 use super::order::Order;
@@ -61,8 +61,9 @@ pub trait Shards {
     /// [`Follow::handle_done`] is called with `sequence` for each.
     fn begin_copy(&mut self, mark: CopyMark, flushed: Version, sequence: u64);
 
-    /// Takes out of every shard what belongs to `part` and has not this mark; likewise.
-    fn sweep(&mut self, part: Part, mark: CopyMark, sequence: u64);
+    /// Takes out of every shard what belongs to `part` and has not this mark, where the copy is one of `position`;
+    /// likewise.
+    fn sweep(&mut self, part: Part, mark: CopyMark, position: Version, sequence: u64);
 
     /// A mark that no copy of this node had lately.
     fn next_mark(&mut self) -> CopyMark;
@@ -71,8 +72,10 @@ pub trait Shards {
 /// What survives a link: where the replica stands with one shard of its primary.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Everything up to here is applied; zero while a full copy is not complete.
-    pub position: Version,
+    /// Of which history the rest speaks.
+    pub history: HistoryId,
+    /// How much is applied.
+    pub extent: Extent,
     /// The full copy under way: its name at the primary, its mark here.
     pub copy: Option<(u64, CopyMark)>,
 }
@@ -302,10 +305,12 @@ impl Follow {
             self.phase = Phase::Following;
             self.progress.copy = None;
             if welcome.history != self.standing.history {
-                self.progress.position = self.standing.position(self.part.shard.0, self.part.shards);
+                self.progress.extent = self.standing.extent(self.part.shard.0, self.part.shards);
             }
+            self.progress.history = welcome.history;
             return Ok(());
         }
+        self.progress.history = welcome.history;
         self.tally.copying.store(1, Ordering::Relaxed);
         let known = self.progress.copy.filter(|(name, _)| welcome.goes_on && *name == welcome.copy);
         if known.is_some() {
@@ -316,7 +321,8 @@ impl Follow {
             return Err(LinkError::Unexpected(Kind::Welcome));
         }
         let mark = shards.next_mark();
-        self.progress = Progress { position: Version::ZERO, copy: Some((welcome.copy, mark)) };
+        self.progress.extent = Extent { position: Version::ZERO, reached: welcome.flushed };
+        self.progress.copy = Some((welcome.copy, mark));
         if self.is_peer {
             self.phase = Phase::Copying;
             return Ok(());
@@ -367,7 +373,9 @@ impl Follow {
     fn install_some(&mut self, shards: &mut impl Shards, out: &mut Output) -> Result<(), LinkError> {
         let mut begun = self.begun.take().expect("the caller has looked");
         let manner = self.manner();
-        match begun.batch.install(&self.reader, manner, shards, &self.tally, &mut self.away)? {
+        let through = begun.batch.install(&self.reader, manner, shards, &self.tally, &mut self.away);
+        self.progress.extent.reached = self.progress.extent.reached.max(begun.batch.reached());
+        match through? {
             Through::Part => {
                 self.begun = Some(begun);
                 return Ok(());
@@ -417,7 +425,7 @@ impl Follow {
                         self.phase = Phase::Sweeping { position: applied.position };
                         let (_, mark) = self.progress.copy.expect("a copy has a mark");
                         self.await_all(SWEEPING, shards);
-                        shards.sweep(self.part, mark, SWEEPING);
+                        shards.sweep(self.part, mark, applied.position, SWEEPING);
                     }
                 }
                 (sequence, Phase::Sweeping { position }) => {
@@ -426,7 +434,7 @@ impl Follow {
                 }
                 (sequence, _) => {
                     self.applied = sequence;
-                    self.progress.position = self.progress.position.max(applied.position);
+                    self.progress.extent.position = self.progress.extent.position.max(applied.position);
                 }
             }
         }
@@ -434,7 +442,8 @@ impl Follow {
 
     fn end_copy(&mut self, position: Version) {
         self.phase = Phase::Following;
-        self.progress = Progress { position, copy: None };
+        self.progress.extent.position = position;
+        self.progress.copy = None;
         self.tally.copies.add(1);
         self.tally.copying.store(0, Ordering::Relaxed);
     }
@@ -442,7 +451,7 @@ impl Follow {
     /// Tells the primary what is applied, once for all that a turn has done.
     fn acknowledge(&mut self, out: &mut Output, tell: &mut impl FnMut(FollowEvent)) {
         let is_following = self.phase == Phase::Following;
-        let position = if is_following { self.progress.position } else { Version::ZERO };
+        let position = if is_following { self.progress.extent.position } else { Version::ZERO };
         let ack = Ack { sequence: self.applied, position };
         if ack == self.told {
             return;

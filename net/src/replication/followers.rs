@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use ringcache_engine::{Shard, Version, WriteRefusal};
 
-use super::feed::{Feed, Parked};
+use super::feed::Feed;
 use super::held::Quorum;
 use super::history::Shown;
 use super::liveness::Moment;
 use super::message::{Follow, Refuse};
 use super::node::{Replication, Role};
+use super::parked::Parked;
 use crate::limits::{LINK_PARK_TIME, LINK_PARKED_MAX, REPLICAS_MAX};
 use crate::output::Output;
 
@@ -76,7 +77,7 @@ impl Followers {
         };
         let start = histories.start(&follow.standing, shown);
         let Shown { shard: number, position, forgotten, .. } = shown;
-        let had = follow.standing.positions.get(usize::from(number)).map(|position| position.0);
+        let had = follow.standing.extents.get(usize::from(number)).map(|extent| extent.position.0);
         tracing::info!(
             shard = number,
             had,
@@ -144,8 +145,10 @@ impl Followers {
     }
 }
 
-/// Why writes are refused, if they are.
+/// Why writes of clients to `shard` are refused, if they are. Asked in every turn, and before the first write of a node
+/// that was promoted.
 pub fn refusal<'f>(
+    shard: &mut Shard,
     feeds: impl Iterator<Item = &'f Feed> + Clone,
     replication: &Replication,
     moment: Moment,
@@ -154,6 +157,7 @@ pub fn refusal<'f>(
     if replication.role() == Role::Replica {
         return Some(WriteRefusal::Replica);
     }
+    shard.rise_above(replication.floor());
     let least = options.quorum.least().max(usize::from(options.min_replicas));
     if least == 0 {
         return None;

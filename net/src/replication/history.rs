@@ -23,38 +23,67 @@ impl fmt::Display for HistoryId {
     }
 }
 
-/// How far a node has followed a history: a position for each shard of that history's primary.
+/// How much of one shard of a history a node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Everything up to here. `Version::ZERO`: the full copy of the shard is not complete.
+    pub position: Version,
+    /// Nothing above this. What is between the two has come in part.
+    pub reached: Version,
+}
+
+impl Extent {
+    /// Everything up to `position`, and nothing else.
+    pub fn up_to(position: Version) -> Self {
+        Self { position, reached: position }
+    }
+
+    /// The highest version that is there.
+    fn top(self) -> Version {
+        self.reached.max(self.position)
+    }
+}
+
+/// How far a node has followed a history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Which history.
     pub history: HistoryId,
-    /// By shard of its primary. `Version::ZERO`: the full copy of that shard is not complete.
-    pub positions: Vec<Version>,
+    /// By shard of its primary.
+    pub extents: Vec<Extent>,
 }
 
 impl Standing {
     /// Whether a full copy of every shard is there.
     pub fn is_complete(&self) -> bool {
-        self.history != HistoryId::NONE && !self.positions.is_empty() && self.least() != Version::ZERO
+        self.history != HistoryId::NONE && self.whole().position != Version::ZERO
     }
 
-    /// Whether a node that stands at `other` has nothing that a node standing here has not.
+    /// Whether a node that stands at `other` has nothing that a node standing here has not. All shards count: a flush
+    /// that came with one of them holds for every key.
     fn covers(&self, other: &Standing) -> bool {
         self.history == other.history
-            && self.positions.len() == other.positions.len()
-            && self.positions.iter().zip(&other.positions).all(|(mine, theirs)| theirs <= mine)
+            && self.extents.len() == other.extents.len()
+            && self.extents.iter().zip(&other.extents).all(|(mine, theirs)| theirs.top() <= mine.position)
     }
 
-    /// Everything up to here is there of `shard`, one of `shards` of any node. Where the history's primary had as many,
-    /// the same keys belong to it.
-    pub fn position(&self, shard: u16, shards: u16) -> Version {
-        let is_same = self.positions.len() == usize::from(shards);
-        if is_same { self.positions[usize::from(shard)] } else { self.least() }
+    /// How much is there of `shard`, one of `shards` of any node. Where the history's primary had as many, the same
+    /// keys belong to it.
+    pub fn extent(&self, shard: u16, shards: u16) -> Extent {
+        let is_same = self.extents.len() == usize::from(shards);
+        if is_same { self.extents[usize::from(shard)] } else { self.whole() }
     }
 
-    /// Everything up to here is there, whatever shard it belongs to.
-    fn least(&self) -> Version {
-        self.positions.iter().copied().min().unwrap_or(Version::ZERO)
+    /// The highest version that is there for certain, whatever shard it belongs to.
+    pub fn highest(&self) -> Version {
+        self.extents.iter().map(|extent| extent.position).max().unwrap_or(Version::ZERO)
+    }
+
+    /// What holds for every key.
+    fn whole(&self) -> Extent {
+        let position = self.extents.iter().map(|extent| extent.position).min();
+        let reached = self.extents.iter().map(|extent| extent.top()).max();
+        Extent { position: position.unwrap_or_default(), reached: reached.unwrap_or_default() }
     }
 }
 
@@ -132,17 +161,17 @@ impl Histories {
             return Start::Copy(Cause::New);
         }
         let after = if standing.history == self.current {
-            let position = standing.positions.get(usize::from(shown.shard)).copied().unwrap_or(Version::ZERO);
-            if position > shown.position {
+            let extent = standing.extents.get(usize::from(shown.shard)).copied().unwrap_or_default();
+            if extent.top() > shown.position {
                 return Start::Copy(Cause::Ahead);
             }
-            position
+            extent.position
         } else {
             match &self.former {
                 Some(former) if former.history != standing.history => return Start::Copy(Cause::Foreign),
                 None => return Start::Copy(Cause::Foreign),
                 Some(former) if !former.covers(standing) => return Start::Copy(Cause::Ahead),
-                Some(_) => standing.position(shown.shard, shown.shards),
+                Some(_) => standing.extent(shown.shard, shown.shards).position,
             }
         };
         match after {
@@ -155,14 +184,15 @@ impl Histories {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Histories, HistoryId, Shown, Standing, Start};
+    use super::{Cause, Extent, Histories, HistoryId, Shown, Standing, Start};
     use ringcache_engine::Version;
 
     const OWN: HistoryId = HistoryId(10);
     const OLD: HistoryId = HistoryId(20);
 
     fn standing(history: HistoryId, positions: &[u64]) -> Standing {
-        Standing { history, positions: positions.iter().map(|position| Version(*position)).collect() }
+        let extents = positions.iter().map(|position| Extent::up_to(Version(*position)));
+        Standing { history, extents: extents.collect() }
     }
 
     fn histories() -> Histories {
@@ -196,6 +226,21 @@ mod tests {
         assert_eq!(start(&standing(OLD, &[51, 40])), Start::Copy(Cause::Ahead));
         assert_eq!(start(&standing(OLD, &[40])), Start::Copy(Cause::Ahead), "not the same shards");
         assert_eq!(start(&standing(OLD, &[40, 20])), Start::Copy(Cause::Forgotten));
+    }
+
+    #[test]
+    fn what_has_come_in_part_counts_as_more_than_the_position() {
+        let in_part = |history, reached| {
+            let mut standing = standing(history, &[40, 55]);
+            standing.extents[0].reached = Version(reached);
+            start(&standing)
+        };
+        assert_eq!(in_part(OLD, 50), Start::After(Version(55)));
+        assert_eq!(in_part(OLD, 51), Start::Copy(Cause::Ahead), "in whichever shard it has come");
+        assert_eq!(in_part(OWN, 51), Start::After(Version(55)), "the log shows it");
+        let mut standing = standing(OWN, &[40, 55]);
+        standing.extents[1].reached = Version(101);
+        assert_eq!(start(&standing), Start::Copy(Cause::Ahead));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use ringcache_engine::Version;
 use ringcache_engine::limits::SHARDS_MAX;
 
 use super::frame::FrameError;
-use super::history::{HistoryId, Standing};
+use super::history::{Extent, HistoryId, Standing};
 
 /// Reads fixed-size fields one behind the other.
 pub(super) struct Fields<'b>(pub &'b [u8]);
@@ -59,15 +59,15 @@ pub struct Follow {
 impl Follow {
     /// As payload.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(27 + 8 * self.standing.positions.len());
+        let mut bytes = Vec::with_capacity(27 + 16 * self.standing.extents.len());
         bytes.extend_from_slice(&self.standing.history.0.to_le_bytes());
         bytes.extend_from_slice(&self.copy.to_le_bytes());
         bytes.push(u8::from(self.is_peer));
-        bytes.extend_from_slice(&(self.standing.positions.len() as u16).to_le_bytes());
-        self.standing
-            .positions
-            .iter()
-            .for_each(|position| bytes.extend_from_slice(&position.0.to_le_bytes()));
+        bytes.extend_from_slice(&(self.standing.extents.len() as u16).to_le_bytes());
+        for extent in &self.standing.extents {
+            bytes.extend_from_slice(&extent.position.0.to_le_bytes());
+            bytes.extend_from_slice(&extent.reached.0.to_le_bytes());
+        }
         bytes
     }
 
@@ -81,9 +81,10 @@ impl Follow {
         if shards > SHARDS_MAX {
             return Err(FrameError::Malformed("more shards than a node has"));
         }
-        let positions = (0..shards).map(|_| fields.version()).collect::<Result<_, _>>()?;
+        let mut extent = || Ok(Extent { position: fields.version()?, reached: fields.version()? });
+        let extents = (0..shards).map(|_| extent()).collect::<Result<_, FrameError>>()?;
         fields.end()?;
-        Ok(Self { standing: Standing { history, positions }, copy, is_peer })
+        Ok(Self { standing: Standing { history, extents }, copy, is_peer })
     }
 }
 
@@ -187,12 +188,13 @@ impl Refuse {
 #[cfg(test)]
 mod tests {
     use super::{Ack, Follow, Refuse, Welcome};
-    use crate::replication::history::{HistoryId, Standing};
+    use crate::replication::history::{Extent, HistoryId, Standing};
     use ringcache_engine::Version;
 
     #[test]
     fn messages_survive_the_link_and_nothing_shorter_or_longer_does() {
-        let standing = Standing { history: HistoryId(7 << 90), positions: vec![Version(5), Version(9)] };
+        let extents = vec![Extent::up_to(Version(5)), Extent { position: Version(9), reached: Version(11) }];
+        let standing = Standing { history: HistoryId(7 << 90), extents };
         let follow = Follow { standing, copy: 3, is_peer: true };
         let welcome = Welcome { history: HistoryId(1), copy: 9, goes_on: true, flushed: Version(8) };
         let ack = Ack { sequence: 1 << 40, position: Version(6) };

@@ -29,6 +29,7 @@ pub mod message;
 pub mod node;
 pub mod operator;
 pub mod order;
+pub mod parked;
 mod squeeze;
 pub mod tally;
 pub mod verify;

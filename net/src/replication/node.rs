@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
-use ringcache_engine::CopyMark;
+use ringcache_engine::{CopyMark, Version};
 
 use super::coordinator::Event;
 use super::feed::FeedOptions;
@@ -109,7 +109,7 @@ pub enum JoinedEnd {
 }
 
 /// A node that this one follows. The generation tells reports of links that were closed from those of their successors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceId {
     /// Place among the sources.
     pub place: usize,
@@ -163,6 +163,8 @@ pub struct Replication {
     pub incarnation: u64,
     role: AtomicU8,
     histories: Mutex<Histories>,
+    /// What this node writes as a primary has versions above this one.
+    floor: AtomicU64,
     copy_names: AtomicU64,
     marks: Mutex<CopyMark>,
     entries: Mutex<Vec<(u64, Entry)>>,
@@ -185,6 +187,7 @@ impl Replication {
             incarnation,
             role: AtomicU8::new(role as u8),
             histories: Mutex::new(Histories { current: HistoryId(names | 1), former: None }),
+            floor: AtomicU64::new(0),
             copy_names: AtomicU64::new((names >> 64) as u64 | 1),
             marks: Mutex::new(CopyMark::FIRST),
             entries: Mutex::default(),
@@ -194,10 +197,10 @@ impl Replication {
         }
     }
 
-    /// What the node is. One relaxed load.
+    /// What the node is. One load; what was set before the role is seen.
     #[inline]
     pub fn role(&self) -> Role {
-        match self.role.load(Ordering::Relaxed) {
+        match self.role.load(Ordering::Acquire) {
             0 => Role::Primary,
             1 => Role::Replica,
             _ => Role::Peer,
@@ -206,7 +209,20 @@ impl Replication {
 
     /// Changes what the node is.
     pub fn set_role(&self, role: Role) {
-        self.role.store(role as u8, Ordering::Relaxed);
+        self.role.store(role as u8, Ordering::Release);
+    }
+
+    /// Changes the histories, before the role.
+    pub fn set_histories(&self, histories: Histories) {
+        let highest = histories.former.as_ref().map(Standing::highest).unwrap_or_default();
+        self.floor.fetch_max(highest.0, Ordering::Relaxed);
+        *self.histories() = histories;
+    }
+
+    /// Every version that this node gives as a primary has to be above this one: its shards have not seen all the
+    /// positions that those who followed the same history go on from.
+    pub fn floor(&self) -> Version {
+        Version(self.floor.load(Ordering::Relaxed))
     }
 
     /// How feeds are to be.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::coordinator::{Command, Event};
 use super::held::Quorum;
 use super::history::Cause;
-use super::node::{Entry, Replication};
+use super::node::{Entry, Replication, Role};
 use super::tally::{FeedTally, Totals};
 use super::verify::here::Here;
 use super::verify::there::Wire;
@@ -46,11 +46,17 @@ impl Operator {
         }
         let answer = answer.recv_timeout(2 * LINK_PROMOTE_PATIENCE).map_err(|_| stopping())?;
         let done = answer.map_err(Failure)?;
-        // The second time every worker has ended the turn in which it learned of its new role.
+        self.settle()?;
+        Ok(json!({ "done": done }))
+    }
+
+    /// Waits until every worker knows the node's role.
+    fn settle(&self) -> Result<(), Failure> {
+        // The second time every worker has ended the turn in which it learned of it.
         for _ in 0..2 {
             self.here.errands.run_on_all(|_| ())?;
         }
-        Ok(json!({ "done": done }))
+        Ok(())
     }
 }
 
@@ -84,8 +90,19 @@ impl replication::Replication for Operator {
     }
 
     fn replicate(&self, of: &str) -> Result<Value, Failure> {
+        let replication = &self.here.replication;
+        let former = replication.role();
+        if former == Role::Primary {
+            // Nothing may be written behind what is counted as written.
+            replication.set_role(Role::Replica);
+            self.settle()?;
+        }
         let written = self.here.errands.run_on_all(|desk| desk.shard.latest())?;
-        self.command(Command::Replicate { address: of.to_owned(), written })
+        let result = self.command(Command::Replicate { address: of.to_owned(), written });
+        if result.is_err() && former == Role::Primary {
+            replication.set_role(former);
+        }
+        result
     }
 
     fn verify(&self, with: Option<&str>, audience: &mut Audience<'_>) -> Result<Value, Failure> {

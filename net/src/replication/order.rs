@@ -43,6 +43,8 @@ pub enum Task {
         part: Part,
         /// Its mark.
         mark: CopyMark,
+        /// What it is a copy of.
+        position: Version,
         /// How far it is done.
         cursor: SweepCursor,
     },
@@ -61,7 +63,11 @@ impl Order {
                 shard.begin_copy(*mark, *flushed);
                 true
             }
-            Task::Sweep { part, mark, cursor } => shard.sweep_unmarked(cursor, *mark, *part),
+            Task::Sweep { part, mark, position, cursor } => {
+                // Who stands below that position at the same history has not seen what the copy left out.
+                shard.rise_above(*position);
+                shard.sweep_unmarked(cursor, *mark, *part)
+            }
             Task::Install { records, at, manner } => {
                 while *at < records.len() {
                     if !has_room(shard) {

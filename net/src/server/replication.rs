@@ -1,13 +1,14 @@
 //! The threads of replication: one that decides when links are made, one that takes those of replicas, and short ones that
 //! greet. No worker ever waits for a name, a connection or a greeting.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use crate::limits::{
 use crate::node::Node;
 use crate::replication::coordinator::{Action, Coordinator, Event};
 use crate::replication::greeting::{Greeting, Hello, Purpose};
-use crate::replication::node::{Joined, JoinedEnd, Replication, Role};
+use crate::replication::node::{Joined, JoinedEnd, Replication, Role, SourceId};
 use crate::replication::operator::Dial;
 use crate::replication::verify::here::Here;
 use crate::replication::verify::there::{Wire, serve};
@@ -54,6 +55,17 @@ struct Desk {
     secret: Option<Arc<[u8]>>,
     /// Comparisons that other nodes have under way with this one.
     comparisons: Arc<AtomicUsize>,
+    /// Links that were dialled, until the coordinator says whether they are opened.
+    dialled: Arc<Mutex<HashMap<(SourceId, u16), Dialled>>>,
+}
+
+/// A link that was dialled and greeted.
+struct Dialled {
+    stream: TcpStream,
+    peer: Hello,
+    address: String,
+    /// What came behind the greeting.
+    early: Vec<u8>,
 }
 
 /// Opens what replication needs, where the node replicates.
@@ -152,6 +164,7 @@ impl Opened {
             errands: errands.clone(),
             secret: self.secret.clone(),
             comparisons: Arc::default(),
+            dialled: Arc::default(),
         }
     }
 
@@ -223,33 +236,44 @@ impl Desk {
                 // Workers that sleep have to look at it.
                 self.close_links(false, false);
             }
-            Action::SetHistories(histories) => *self.replication.histories() = histories,
+            Action::SetHistories(histories) => self.replication.set_histories(histories),
             // An operator who has gone does not wait for it.
             Action::Answer(reply, text) => drop(reply.send(Ok(text))),
             Action::CloseFollows => self.close_links(false, true),
             Action::CloseFeeds => self.close_links(true, false),
-            Action::Dial { source, address, shard, standing, progress, is_peer } => {
-                let (desk, events) = (self.clone(), events.clone());
-                let run = move || {
-                    let result = desk.dial(&address, shard, Purpose::Link).map(|(socket, peer, early)| {
-                        let end = JoinedEnd::Follow { source, shard, standing, progress, is_peer };
-                        let shards = peer.shards;
-                        (Joined { socket: socket.into(), peer, address, early, end }, shards)
-                    });
-                    let result = result.map_err(|error| error.to_string());
-                    let result = result.map(|(joined, shards)| {
-                        // In this order: the coordinator must know of the link before it hears of its end.
-                        let _ = events.send(Event::Dialled { source, shard, result: Ok(shards) });
-                        desk.hand_over(shard % desk.errands.workers(), joined);
-                    });
-                    if let Err(reason) = result {
-                        let _ = events.send(Event::Dialled { source, shard, result: Err(reason) });
-                    }
+            Action::Dial { source, address, shard } => self.start_dialling(source, address, shard, events),
+            Action::Open { source, shard, standing, progress, is_peer } => {
+                let Some(Dialled { stream, peer, address, early }) = self.take_dialled(source, shard) else {
+                    unreachable!("a link is entered before it is told of");
                 };
-                if let Err(error) = start_thread("greeting", run) {
-                    tracing::warn!(%error, "no thread to greet from");
-                }
+                let end = JoinedEnd::Follow { source, shard, standing, progress, is_peer };
+                let joined = Joined { socket: stream.into(), peer, address, early, end };
+                self.hand_over(shard % self.errands.workers(), joined);
             }
+            Action::Discard { source, shard } => drop(self.take_dialled(source, shard)),
+        }
+    }
+
+    fn take_dialled(&self, source: SourceId, shard: u16) -> Option<Dialled> {
+        self.dialled.lock().unwrap_or_else(PoisonError::into_inner).remove(&(source, shard))
+    }
+
+    fn start_dialling(&self, source: SourceId, address: String, shard: u16, events: &mpsc::Sender<Event>) {
+        let (desk, heard) = (self.clone(), events.clone());
+        let run = move || {
+            let result = desk.dial(&address, shard, Purpose::Link).map(|(stream, peer, early)| {
+                let shards = peer.shards;
+                let dialled = Dialled { stream, peer, address, early };
+                let mut waiting = desk.dialled.lock().unwrap_or_else(PoisonError::into_inner);
+                waiting.insert((source, shard), dialled);
+                shards
+            });
+            let result = result.map_err(|error| error.to_string());
+            let _ = heard.send(Event::Dialled { source, shard, result });
+        };
+        if let Err(error) = start_thread("greeting", run) {
+            let result = Err(format!("no thread to greet from: {error}"));
+            let _ = events.send(Event::Dialled { source, shard, result });
         }
     }
 

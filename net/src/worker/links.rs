@@ -245,11 +245,12 @@ impl Worker {
             links.poll_link(number, local, driver, moment);
         }
         links.followers.forget_the_absent(moment);
-        links.followers.note_position(local.shard.position(), moment);
+        // Nobody is told this one, so nothing that comes later is late because of it.
+        links.followers.note_position(local.shard.latest(), moment);
         let backup = local.node.backups.followed(local.number);
         let needed = links.followers.needs_after(feeds(&links.places));
         local.shard.set_followed(needed.into_iter().chain(backup).min());
-        local.gate = refusal(feeds(&links.places), &links.replication, moment);
+        local.gate = refusal(&mut local.shard, feeds(&links.places), &links.replication, moment);
         self.release_held(moment);
     }
 

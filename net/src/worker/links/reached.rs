@@ -52,8 +52,8 @@ impl Shards for Reached<'_> {
         self.ask_all(sequence, || Task::BeginCopy { mark, flushed });
     }
 
-    fn sweep(&mut self, part: Part, mark: CopyMark, sequence: u64) {
-        self.ask_all(sequence, || Task::Sweep { part, mark, cursor: SweepCursor::default() });
+    fn sweep(&mut self, part: Part, mark: CopyMark, position: Version, sequence: u64) {
+        self.ask_all(sequence, || Task::Sweep { part, mark, position, cursor: SweepCursor::default() });
     }
 
     fn next_mark(&mut self) -> CopyMark {
