@@ -181,6 +181,31 @@ fn no_flipped_bit_has_an_equal_digest() {
     assert_eq!(digests(&node, &Cut::never()), before);
 }
 
+/// Goal: carrying a damaged record does not make it look intact. Method: one byte of one value, and so many overwrites of
+/// others that its slab is cleaned.
+#[test]
+fn damage_is_carried_as_damage() {
+    let (mut node, file) = in_file();
+    node.apply(b"victim", Op::Store(Store::set(b"some value", 0, Expiry::NEVER)));
+    let [start] = places(&file, b"victim")[..] else { panic!("one record is there") };
+    file.write_all_at(b"S", start + 34).expect("writable");
+    // Overwritten at random, slabs die in parts.
+    let mut random = Random(7);
+    for _ in 0..400 {
+        for _ in 0..100 {
+            let key = random.below(3_000).to_le_bytes();
+            node.apply(&key, Op::Store(Store::set(&[random.next() as u8; 90], 0, Expiry::NEVER)));
+        }
+        node.maintain();
+        node.reader.end_turn();
+    }
+    assert!(places(&file, b"victim").iter().any(|place| *place != start), "it was carried");
+    let mut seen = Vec::new();
+    node.shards[0].look(&[KeyHash::of(b"victim")], node.now, &mut seen);
+    let [record] = seen[..] else { panic!("nothing had to be evicted") };
+    assert!(record.is_damaged);
+}
+
 fn tempfile() -> File {
     let path = std::env::temp_dir().join(format!("ringcache-verify-{}", std::process::id()));
     let file = File::options().read(true).write(true).create_new(true).open(&path).expect("a file");

@@ -9,7 +9,7 @@ use crate::expiry::ExpirySpan;
 use crate::index::Place;
 use crate::limits::EVICTED_MAX;
 use crate::reader::{Life, life};
-use crate::record::{Kind, Location, RecordView, with_credit};
+use crate::record::{Draft, Kind, Location, RecordView, with_credit};
 use crate::shard::{Evicted, Owner};
 use crate::slab::{Queue, SlabId, State};
 use crate::time::{Expiry, Now};
@@ -290,8 +290,8 @@ impl Owner {
             view.set_access(access);
             return self.slabs.requeue(id, queue);
         }
-        let mut draft = view.draft();
-        draft.access = access;
+        // With the checksum that it has: made anew, it would make damage look intact.
+        let draft = Draft { access, crc: Some(view.crc()), ..view.draft() };
         match self.append(shared, &draft, queue, now.seconds, 0) {
             Some(location) => {
                 let part = self.part(shared);
