@@ -17,6 +17,7 @@ use crate::mesh::Ticket;
 use crate::node::Node;
 use crate::output::Output;
 use crate::reach::{Reach, SendAway};
+use crate::warming::{Ask, Lent};
 
 mod admin;
 mod auth;
@@ -34,6 +35,7 @@ mod meta;
 mod model;
 mod ordering;
 mod text;
+mod warming;
 mod watching;
 
 const FRAGMENTS: [usize; 6] = [usize::MAX, 100, 10, 5, 2, 1];
@@ -118,6 +120,11 @@ pub struct World {
     away: Away,
     inputs: SpareInputs,
     random: Random,
+    warming: Option<Box<Lent>>,
+    /// Questions on their way to an upstream.
+    asks: Vec<Box<Ask>>,
+    /// What the upstream has.
+    upstream: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl World {
@@ -152,6 +159,9 @@ impl World {
             shards: opened,
             reader,
             random: Random::new(u64::from(shards)),
+            warming: None,
+            asks: Vec::new(),
+            upstream: HashMap::new(),
         }
     }
 
@@ -187,8 +197,7 @@ impl World {
     /// Lets everything happen that can happen without more input.
     pub fn settle(&mut self) {
         loop {
-            while self.session.writes_waiting() > 0 && self.away.writes.iter().any(|queue| !queue.is_empty())
-            {
+            while self.session.writes_waiting() > 0 && self.has_something_away() {
                 self.deliver_one();
             }
             self.run_step();
@@ -210,10 +219,17 @@ impl World {
         std::mem::take(&mut self.received)
     }
 
-    /// As [`World::deliver_from`], of a random shard.
+    fn has_something_away(&self) -> bool {
+        !self.asks.is_empty() || self.away.writes.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// As [`World::deliver_from`], of a random shard; or settles a random question.
     pub fn deliver_one(&mut self) {
         let queues = &self.away.writes;
         let waiting: Vec<usize> = (0..queues.len()).filter(|&at| !queues[at].is_empty()).collect();
+        if !self.asks.is_empty() && (waiting.is_empty() || self.random.below(2) == 0) {
+            return self.settle_ask();
+        }
         if waiting.is_empty() {
             return;
         }
@@ -224,6 +240,9 @@ impl World {
     /// Executes the oldest write of a shard and hands its outcome to the session.
     pub fn deliver_from(&mut self, at: usize) {
         let write = self.away.writes[at].pop_front().expect("chosen for not being empty");
+        if let Some(warming) = &mut self.warming {
+            warming.written.note(write.hash, &write.op, self.now);
+        }
         let outcome = write.apply(&mut self.shards[at], self.now);
         let shard = ShardId(at as u16);
         self.call(|session, reach, output| session.handle_outcome(shard, &outcome, reach, output));
@@ -284,6 +303,7 @@ impl World {
         let mut output = std::mem::take(&mut self.output);
         self.progress = self.reach(|reach| step(&mut session, reach, &mut output));
         (self.session, self.output) = (session, output);
+        self.asks.extend(self.warming.iter_mut().flat_map(|warming| warming.asks.drain(..)));
     }
 
     /// One turn with what a session may reach.
@@ -294,7 +314,7 @@ impl World {
             reader: &self.reader,
             outbox: &mut self.away,
             guard: crate::replication::held::Guard::default(),
-            warming: None,
+            warming: self.warming.as_deref_mut(),
             inputs: &mut self.inputs,
             node: &self.node,
             counters: &self.node.workers[0],
