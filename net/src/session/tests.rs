@@ -122,6 +122,7 @@ pub struct World {
     random: Random,
     warming: Option<Box<Lent>>,
     /// Questions on their way to an upstream.
+    #[expect(clippy::vec_box, reason = "they travel in their boxes")]
     asks: Vec<Box<Ask>>,
     /// What the upstream has.
     upstream: HashMap<Vec<u8>, Vec<u8>>,
