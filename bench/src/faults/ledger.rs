@@ -115,6 +115,11 @@ impl History {
             Outcome::Acked(answer, _) => {
                 self.here.retain(|state| fits(done(state).1, answer, now));
                 if self.here.is_empty() {
+                    // So that one thing that can't be is told once.
+                    self.here = match answer {
+                        Answer::Shown(state) => vec![state],
+                        _ => before.iter().map(|state| done(state).0).collect(),
+                    };
                     return Err(format!(
                         "{deed:?} was answered {answer:?} where there was one of {before:?}"
                     ));
@@ -209,21 +214,22 @@ fn fits(expected: Answer, answer: Answer, now: u64) -> bool {
     }
 }
 
-/// Whether a node where there is `state` may show `shown` at `now`. Times of ends are whole seconds on two clocks.
+/// Whether a node where there is `state` may show `shown` at `now`.
 fn shows(state: State, shown: State, now: u64) -> bool {
     match (state, shown) {
         (State::Absent, State::Absent) => true,
         (State::Absent, State::Holds { .. }) => false,
         (State::Holds { .. }, State::Absent) => !outlives(state, now),
         (State::Holds { what, expires }, State::Holds { what: shown, expires: ends }) => {
-            what == shown
-                && (expires == 0) == (ends == 0)
-                && expires.abs_diff(ends) <= 2
-                && (expires == 0 || expires + 2 >= now)
+            let is_timely = expires.abs_diff(ends) <= SLACK_SECONDS && expires + SLACK_SECONDS >= now;
+            what == shown && (expires == 0) == (ends == 0) && (expires == 0 || is_timely)
         }
     }
 }
 
+/// An answer tells how long a record has left, and may be read this much later where the machine is busy. Nodes are
+/// compared with each other by the times themselves.
+const SLACK_SECONDS: u64 = 10;
 /// More than are ever lost of one key, by far.
 const STEPS_MAX: usize = 512;
 const STEPS_TOLD: usize = 12;
@@ -302,7 +308,7 @@ mod tests {
         assert_eq!(history.fit(State::Absent, NOW), Fit::Never);
         assert_eq!(history.fit(State::Absent, NOW + 5), Fit::Whole);
         assert_eq!(history.fit(brief, NOW + 5), Fit::Whole);
-        assert_eq!(history.fit(brief, NOW + 9), Fit::Never);
+        assert_eq!(history.fit(brief, NOW + 16), Fit::Never);
         history.note(Deed::Delete, Outcome::Acked(Answer::NotFound, 1), NOW + 6).unwrap();
     }
 }
