@@ -36,17 +36,26 @@ impl Admin {
         self.ask(&json!({ "command": "promote" })).map(drop)
     }
 
+    /// Has the node compare itself with the one at `address`.
+    pub fn verify(&self, address: &str) -> Result<Value, BenchError> {
+        self.ask(&json!({ "command": "verify", "with": address }))
+    }
+
     fn ask(&self, request: &Value) -> Result<Value, BenchError> {
         let died = |source| BenchError::Died { source: Some(source) };
         let mut stream = UnixStream::connect(&self.socket).map_err(died)?;
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(died)?;
         stream.write_all(format!("{request}\n").as_bytes()).map_err(died)?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).map_err(died)?;
-        let reply: Value = serde_json::from_str(&answer).unwrap_or_default();
-        match reply.get("result") {
-            Some(result) if reply["event"] == "done" => Ok(result.clone()),
-            _ => Err(BenchError::NotAReply { request: "an operator", reply: answer }),
+        let mut answers = BufReader::new(stream);
+        loop {
+            let mut answer = String::new();
+            answers.read_line(&mut answer).map_err(died)?;
+            let mut reply: Value = serde_json::from_str(&answer).unwrap_or_default();
+            match reply["event"].as_str() {
+                Some("progress") => {}
+                Some("done") => return Ok(reply["result"].take()),
+                _ => return Err(BenchError::NotAReply { request: "an operator", reply: answer }),
+            }
         }
     }
 

@@ -188,6 +188,18 @@ impl Cluster {
         }
     }
 
+    /// What `ringctl verify` finds to be different, on any replica.
+    pub fn verify(&mut self) -> Result<Option<String>, BenchError> {
+        let address = self.primary().address()?;
+        for place in self.replicas() {
+            let verdict = self.nodes[place].admin.verify(&address)?;
+            if verdict["equal"] != true {
+                return Ok(Some(format!("node{place} verifies: {verdict}")));
+            }
+        }
+        Ok(None)
+    }
+
     /// How the replica at `place` differs from the primary.
     fn compare(&self, place: usize, keys: u32) -> Result<Option<String>, BenchError> {
         let died = |source| BenchError::Died { source: Some(source) };

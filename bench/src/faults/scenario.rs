@@ -292,7 +292,9 @@ impl<'r> Scenario<'r> {
         self.writers.stop();
         let difference = self.cluster.await_equal(self.keys)?;
         self.found.unequal += u64::from(difference.is_some());
-        self.found.wrong.extend(difference);
+        // The nodes' own comparison must come to the same.
+        let verdict = if difference.is_none() { self.cluster.verify()? } else { None };
+        self.found.wrong.extend(difference.into_iter().chain(verdict));
         let shown = self.cluster.read(self.cluster.primary, 0..self.keys)?;
         let mut paused = self.writers.pause();
         let judgement = paused.judge(&shown);
