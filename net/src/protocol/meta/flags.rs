@@ -18,6 +18,18 @@ const TOO_MANY: &[u8] = b"CLIENT_ERROR options flags are too long\r\n";
 /// An opaque of more than 32 bytes.
 pub const OPAQUE_TOO_LONG: &[u8] = b"CLIENT_ERROR opaque token too long\r\n";
 
+/// The letters that are flags, a bit for each.
+const LETTERS: u128 = bits_of(b"bcfhklqstuvxCDEFIJLMNOPRT");
+
+const fn bits_of(letters: &[u8]) -> u128 {
+    let (mut bits, mut at) = (0, 0);
+    while at < letters.len() {
+        bits |= 1 << letters[at];
+        at += 1;
+    }
+    bits
+}
+
 /// The key of a meta command.
 #[derive(Clone, Copy)]
 pub struct Key<'k> {
@@ -148,7 +160,7 @@ impl<'i> Flags<'i> {
         if letter >= 127 || self.has(letter) {
             return Err(DUPLICATE);
         }
-        if !b"bcfhklqstuvxCDEFIJLMNOPRT".contains(&letter) {
+        if LETTERS >> letter & 1 == 0 {
             return Err(INVALID);
         }
         self.seen |= 1 << letter;
