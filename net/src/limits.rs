@@ -252,6 +252,8 @@ pub const LINK_BATCH_BYTES: usize = 128 * 1024;
 pub const LINK_TURN_BYTES: usize = 256 * 1024;
 /// Damaged batches in a row after which a link is given up.
 pub const LINK_NACKS_MAX: u32 = 16;
+/// So much of a frame must come within `--replication-timeout-ms`, or all that is missing of it.
+pub const LINK_TRICKLE_BYTES: usize = 1024;
 /// Largest `--replication-window`, in MiB.
 pub const LINK_WINDOW_MIB_MAX: usize = 1024;
 /// Bytes that may have come on a link beyond its window before it is given up.

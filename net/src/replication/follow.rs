@@ -120,6 +120,8 @@ pub struct Follow {
     told: Ack,
     /// Frames that were sent, without questions and answers to them.
     sent: u64,
+    /// The end of the frame at the front has not come.
+    is_amid_frame: bool,
     liveness: Liveness,
     tally: Arc<FollowTally>,
 }
@@ -188,6 +190,7 @@ impl Follow {
             applied: 0,
             told: Ack { sequence: 0, position: Version::ZERO },
             sent: 1,
+            is_amid_frame: false,
             liveness: Liveness::new(patience, moment),
             tally,
         }
@@ -195,7 +198,7 @@ impl Follow {
 
     /// Takes what was received; [`Follow::poll`] does something about it.
     pub fn handle_bytes(&mut self, bytes: &[u8], moment: Moment) {
-        self.liveness.note_heard(moment);
+        self.liveness.note_bytes(bytes.len(), self.is_amid_frame, moment);
         self.tally.received_bytes.add(bytes.len() as u64);
         self.reader.push(bytes);
     }
@@ -246,7 +249,12 @@ impl Follow {
                 Err(error) => Err(error.into()),
             };
             self.reader = reader;
-            match taken? {
+            let taken = taken?;
+            self.is_amid_frame = taken.is_none() && !self.reader.is_empty();
+            if taken.is_some() {
+                self.liveness.note_heard(moment);
+            }
+            match taken {
                 // Its records are read from there.
                 Some(_) if self.begun.is_some() => {}
                 Some(bytes) => self.reader.advance(bytes),

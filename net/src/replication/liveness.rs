@@ -6,6 +6,7 @@ use ringcache_engine::Now;
 
 use super::frame::{self, Kind};
 use super::message::Fields;
+use crate::limits::LINK_TRICKLE_BYTES;
 
 /// The moment of a call: what the engine takes, and a clock that never jumps.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,8 @@ pub struct Moment {
 #[derive(Debug)]
 pub struct Liveness {
     heard: Duration,
+    /// Bytes since then, in the middle of a frame.
+    trickled: usize,
     asked: Duration,
     patience: Duration,
     round_trip: Option<Duration>,
@@ -30,12 +33,22 @@ pub struct Liveness {
 impl Liveness {
     /// Gives up when nothing has come for `patience`.
     pub fn new(patience: Duration, moment: Moment) -> Self {
-        Self { heard: moment.at, asked: moment.at, patience, round_trip: None }
+        Self { heard: moment.at, trickled: 0, asked: moment.at, patience, round_trip: None }
     }
 
     /// Something has come.
     pub fn note_heard(&mut self, moment: Moment) {
         self.heard = moment.at;
+        self.trickled = 0;
+    }
+
+    /// So many bytes have come. In the middle of a frame only many together are a sign of life: where bytes vanish, the
+    /// other end's questions would be taken for what is missing, and keep the link alive while they fill the gap.
+    pub fn note_bytes(&mut self, bytes: usize, is_amid_frame: bool, moment: Moment) {
+        self.trickled += bytes;
+        if !is_amid_frame || self.trickled >= LINK_TRICKLE_BYTES {
+            self.note_heard(moment);
+        }
     }
 
     /// Nothing has come for too long.
@@ -76,11 +89,22 @@ mod tests {
     use super::super::feed::{Feed, FeedEvent, FeedOptions, LinkError};
     use super::super::frame::{FrameReader, HEADER_BYTES};
     use super::super::message::Ack;
-    use super::{Kind, Liveness, Moment, frame};
+    use super::{Kind, LINK_TRICKLE_BYTES, Liveness, Moment, frame};
     use crate::output::Output;
 
     fn moment(millis: u64) -> Moment {
         Moment { now: Now::from_unix_millis(1_800_000_000_000 + millis), at: Duration::from_millis(millis) }
+    }
+
+    #[test]
+    fn a_frame_whose_end_does_not_come_is_not_kept_alive_by_questions() {
+        let mut liveness = Liveness::new(Duration::from_secs(1), moment(0));
+        (1..=20).for_each(|ping| liveness.note_bytes(32, true, moment(50 * ping)));
+        assert!(liveness.is_over(moment(1_001)));
+        liveness.note_bytes(LINK_TRICKLE_BYTES, true, moment(1_100));
+        assert!(!liveness.is_over(moment(2_000)), "it comes, only slowly");
+        liveness.note_bytes(32, false, moment(2_050));
+        assert!(!liveness.is_over(moment(3_050)));
     }
 
     /// Hands the frames in `bytes` to `feed`.
