@@ -99,7 +99,7 @@ impl<'a> Reach<'a> {
             return Sent::Done(Outcome::bare(Status::Refused(refusal)));
         }
         if let Some(warming) = &mut self.warming {
-            warming.written.note(write.hash, &write.op, self.now);
+            warming.written.note(write.hash, &write.op);
         }
         let before = self.shard.latest();
         let outcome = self.shard.apply(write, self.now);

@@ -97,8 +97,6 @@ pub struct Connected {
 pub struct Lost {
     /// Which worker.
     pub worker: u16,
-    /// What came was no answer.
-    pub garbled: bool,
 }
 
 /// What all workers know of the upstream.

@@ -36,11 +36,12 @@ fn keep_connected(upstream: &str, lost: &Receiver<Lost>, errands: &Errands) {
     let began = Instant::now();
     let mut redials = Redials::new(errands.workers());
     let mut is_reached = true;
+    let mut spoken = None;
     loop {
         let pause = redials.next().map(|(_, due)| due.saturating_sub(began.elapsed()));
         match lost.recv_timeout(pause.unwrap_or(Duration::from_secs(60))) {
-            Ok(Lost { worker, garbled }) => {
-                redials.lost(worker, garbled, began.elapsed());
+            Ok(Lost { worker }) => {
+                redials.lost(worker, began.elapsed());
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -48,11 +49,13 @@ fn keep_connected(upstream: &str, lost: &Receiver<Lost>, errands: &Errands) {
         }
         let Some((worker, _)) = redials.next().filter(|(_, due)| *due <= began.elapsed()) else { continue };
         let was_reached = is_reached;
-        match dial(upstream, redials.dialect()) {
+        match dial(upstream) {
             Ok(connected) => {
                 is_reached = true;
-                if !was_reached {
-                    tracing::info!(upstream, "the upstream is there");
+                let dialect = connected.dialect;
+                let was_spoken = spoken.replace(dialect) == Some(dialect);
+                if !(was_reached && was_spoken) {
+                    tracing::info!(upstream, ?dialect, "the upstream is there");
                 }
                 redials.connected(worker, began.elapsed());
                 if errands.send(worker, Errand::Upstream(connected)).is_err() {
@@ -70,8 +73,8 @@ fn keep_connected(upstream: &str, lost: &Receiver<Lost>, errands: &Errands) {
     }
 }
 
-/// Connects, and finds out what the upstream understands unless that is known.
-fn dial(upstream: &str, dialect: Option<Dialect>) -> io::Result<Connected> {
+/// Connects, and finds out what the upstream understands.
+fn dial(upstream: &str) -> io::Result<Connected> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in upstream.to_socket_addrs()? {
         let connect = || -> io::Result<TcpStream> {
@@ -80,8 +83,10 @@ fn dial(upstream: &str, dialect: Option<Dialect>) -> io::Result<Connected> {
             Ok(stream)
         };
         let answer = connect().and_then(|stream| {
-            if dialect.is_none() && probe(&stream, PROBE_META, b"MN\r\n").is_ok() {
-                return Ok(Connected { socket: stream.into(), dialect: Dialect::Meta });
+            match probe(&stream, PROBE_META, b"MN\r\n") {
+                Ok(()) => return Ok(Connected { socket: stream.into(), dialect: Dialect::Meta }),
+                Err(error) if !is_not_understood(&error) => return Err(error),
+                Err(_) => {}
             }
             // Some servers hang up when they do not understand.
             let stream = connect()?;
@@ -96,6 +101,12 @@ fn dial(upstream: &str, dialect: Option<Dialect>) -> io::Result<Connected> {
     Err(last)
 }
 
+/// Whether the upstream said something else or hung up. One that is slow may understand everything.
+fn is_not_understood(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidData, UnexpectedEof};
+    matches!(error.kind(), InvalidData | UnexpectedEof | ConnectionReset | BrokenPipe)
+}
+
 /// Asks, and compares what comes with what should.
 fn probe(mut stream: &TcpStream, question: &[u8], expected: &[u8]) -> io::Result<()> {
     stream.set_read_timeout(Some(WARM_DIAL_TIME))?;
@@ -108,4 +119,39 @@ fn probe(mut stream: &TcpStream, question: &[u8], expected: &[u8]) -> io::Result
     }
     stream.set_read_timeout(None)?;
     stream.set_write_timeout(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::{PROBE_META, dial};
+    use crate::warming::answers::Dialect;
+
+    /// What is found out about a server that says `hello` to the first question and knows the second; nothing: it is slow.
+    fn found(hello: &'static [u8]) -> Option<Dialect> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        thread::spawn(move || {
+            let mut streams = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("it listens");
+                let mut question = [0; 64];
+                let length = stream.read(&mut question).expect("somebody asks");
+                let answer = if &question[..length] == PROBE_META { hello } else { b"END\r\n" };
+                stream.write_all(answer).expect("somebody listens");
+                streams.push(stream);
+            }
+        });
+        dial(&address).ok().map(|connected| connected.dialect)
+    }
+
+    #[test]
+    fn a_slow_upstream_is_not_taken_for_an_old_one() {
+        assert_eq!(found(b"MN\r\n"), Some(Dialect::Meta));
+        assert_eq!(found(b"ERROR\r\n"), Some(Dialect::Classic));
+        assert_eq!(found(b""), None);
+    }
 }

@@ -242,7 +242,7 @@ impl World {
     pub fn deliver_from(&mut self, at: usize) {
         let write = self.away.writes[at].pop_front().expect("chosen for not being empty");
         if let Some(warming) = &mut self.warming {
-            warming.written.note(write.hash, &write.op, self.now);
+            warming.written.note(write.hash, &write.op);
         }
         let outcome = write.apply(&mut self.shards[at], self.now);
         let shard = ShardId(at as u16);

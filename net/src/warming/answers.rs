@@ -8,12 +8,16 @@
 //!                                     END
 //! ```
 //!
+//! An upstream that keeps the key as one that was given in base64 says so with `b`, and names it in base64. A line
+//! `SERVER_ERROR ...` is an answer, too: there is no value this time.
+//!
 //! Answers come in the order of the questions, and a value names its key: a stream that has lost its step is ended, so
 //! that no key ever gets another one's value.
 
-use ringcache_engine::limits::ITEM_BYTES_MAX;
+use ringcache_engine::limits::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
 
 use crate::limits::{RECEIVE_BUFFER_BYTES, WARM_LINE_BYTES_MAX};
+use crate::protocol::base64;
 use crate::protocol::line::Tokens;
 use crate::protocol::number::{parse_u32, parse_u64};
 
@@ -53,7 +57,7 @@ pub enum Life {
 /// An answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// It has none, or one that it takes for outdated itself.
+    /// It has none, or one that it takes for outdated itself, or can't say.
     Miss,
     /// A value that is too large to be kept here; it is passed over.
     TooLarge,
@@ -134,6 +138,7 @@ impl AnswerReader {
         };
         let line = waiting[..end].strip_suffix(b"\r").unwrap_or(&waiting[..end]);
         let head = match self.dialect {
+            _ if line.starts_with(b"SERVER_ERROR ") => Ok(Head::Nothing),
             Dialect::Meta => meta_head(line, key),
             Dialect::Classic => classic_head(line, key),
         }?;
@@ -175,28 +180,46 @@ fn meta_head(line: &[u8], key: &[u8]) -> Result<Head, Garbled> {
     let mut tokens = Tokens::of(line);
     match tokens.next() {
         // Some servers name the key of a miss, too.
-        Some(b"EN") if tokens.all(|token| &token[1..] == key) => return Ok(Head::Nothing),
+        Some(b"EN") if names_key(tokens.rest(), key).unwrap_or(true) => return Ok(Head::Nothing),
         Some(b"EN") => return Err(ANOTHER_KEY),
         Some(b"VA") => {}
         _ => return Err(Garbled("neither VA nor EN")),
     }
     let bytes = tokens.next().and_then(parse_u32).ok_or(Garbled("a VA without a length"))?;
-    let (mut flags, mut life, mut is_stale, mut names_key) = (None, None, false, false);
+    if names_key(tokens.rest(), key) != Some(true) {
+        return Err(ANOTHER_KEY);
+    }
+    let (mut flags, mut life, mut is_stale) = (None, None, false);
     for token in tokens {
         match token[0] {
             b'f' => flags = parse_u32(&token[1..]),
             b't' => life = parse_life(&token[1..]),
-            b'k' => names_key = &token[1..] == key,
-            b'X' => is_stale = true,
+            // Outdated; or somebody is about to replace it, and what there is may be no more than a place.
+            b'X' | b'Z' => is_stale = true,
             _ => {}
         }
-    }
-    if !names_key {
-        return Err(ANOTHER_KEY);
     }
     let flags = flags.ok_or(Garbled("a VA without client flags"))?;
     let life = life.ok_or(Garbled("a VA without a time to live"))?;
     Ok(Head::Value { flags, is_stale: is_stale || life == Life::Seconds(0), life, bytes })
+}
+
+/// Whether the key on the line is `key`; `None`: there is none.
+fn names_key(text: &[u8], key: &[u8]) -> Option<bool> {
+    let (mut named, mut is_encoded) = (None, false);
+    for token in Tokens::of(text) {
+        match token[0] {
+            b'k' => named = Some(&token[1..]),
+            b'b' => is_encoded = true,
+            _ => {}
+        }
+    }
+    let named = named?;
+    if !is_encoded {
+        return Some(named == key);
+    }
+    let mut room = [0; KEY_BYTES_MAX];
+    Some(base64::decode(named, &mut room).is_some_and(|length| &room[..length] == key))
 }
 
 fn parse_life(text: &[u8]) -> Option<Life> {
@@ -264,8 +287,29 @@ mod tests {
 
     #[test]
     fn what_the_upstream_takes_for_outdated_is_a_miss() {
-        let stale = b"VA 1 f0 t9 ka W X\r\nx\r\nVA 1 f0 t0 kb\r\ny\r\n";
-        assert_eq!(read(Dialect::Meta, stale, &["a", "b"]).unwrap(), ["Miss", "Miss"]);
+        let stale = b"VA 1 f0 t9 ka W X\r\nx\r\nVA 1 f0 t0 kb\r\ny\r\nVA 0 f0 t9 kc Z\r\n\r\n";
+        assert_eq!(read(Dialect::Meta, stale, &["a", "b", "c"]).unwrap(), ["Miss", "Miss", "Miss"]);
+    }
+
+    #[test]
+    fn a_key_may_come_back_in_base64() {
+        let encoded = b"VA 3 f0 t-1 kZm9v b\r\nbar\r\nVA 1 b kZm9v f0 t-1\r\nx\r\nEN kZm9v b\r\n";
+        let expected = ["bar 0 Endless", "x 0 Endless", "Miss"];
+        assert_eq!(read(Dialect::Meta, encoded, &["foo", "foo", "foo"]).unwrap(), expected);
+        for bytes in
+            [&b"VA 3 f0 t-1 kZm9v\r\nbar\r\n"[..], b"VA 3 f0 t-1 kYmFy b\r\nbar\r\n", b"EN kfoo b\r\n"]
+        {
+            assert_eq!(read(Dialect::Meta, bytes, &["foo"]), Err(Garbled("about another key")));
+        }
+    }
+
+    #[test]
+    fn an_upstream_in_trouble_has_nothing_and_goes_on() {
+        let trouble = "SERVER_ERROR out of memory writing get response\r\n";
+        let meta = format!("{trouble}VA 1 f0 t-1 kb\r\nx\r\n");
+        assert_eq!(read(Dialect::Meta, meta.as_bytes(), &["a", "b"]).unwrap(), ["Miss", "x 0 Endless"]);
+        let classic = format!("{trouble}VALUE b 0 1\r\nx\r\nEND\r\n");
+        assert_eq!(read(Dialect::Classic, classic.as_bytes(), &["a", "b"]).unwrap(), ["Miss", "x 0 Unknown"]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::answers::Dialect;
 use crate::limits::{WARM_PAUSE_MAX, WARM_PAUSE_MIN};
 
 /// One worker's connection, seen from outside.
@@ -17,26 +16,19 @@ struct Line {
 /// The connections of all workers. All times are on one clock.
 pub struct Redials {
     lines: Vec<Line>,
-    /// Only this is tried: what was called Meta was not understood.
-    dialect: Option<Dialect>,
 }
 
 impl Redials {
     /// Each of the workers wants a connection, at once.
     pub fn new(workers: u16) -> Self {
         let line = Line { due: Some(Duration::ZERO), since: Duration::ZERO, pause: WARM_PAUSE_MIN };
-        Self { lines: vec![line; usize::from(workers)], dialect: None }
+        Self { lines: vec![line; usize::from(workers)] }
     }
 
     /// The next worker to connect for, and when.
     pub fn next(&self) -> Option<(u16, Duration)> {
         let due = (0..).zip(&self.lines).filter_map(|(worker, line)| Some((worker, line.due?)));
         due.min_by_key(|(_, due)| *due)
-    }
-
-    /// The dialect that is left, if not every one is.
-    pub fn dialect(&self) -> Option<Dialect> {
-        self.dialect
     }
 
     /// The worker has a connection.
@@ -53,15 +45,12 @@ impl Redials {
     }
 
     /// The worker has lost its connection. One that lasted is made again soon.
-    pub fn lost(&mut self, worker: u16, garbled: bool, at: Duration) {
+    pub fn lost(&mut self, worker: u16, at: Duration) {
         let line = &mut self.lines[usize::from(worker)];
         if at.saturating_sub(line.since) >= WARM_PAUSE_MAX {
             line.pause = WARM_PAUSE_MIN;
         }
         self.failed(worker, at);
-        if garbled {
-            self.dialect = Some(Dialect::Classic);
-        }
     }
 }
 
@@ -71,7 +60,6 @@ mod tests {
 
     use super::Redials;
     use crate::limits::{WARM_PAUSE_MAX, WARM_PAUSE_MIN};
-    use crate::warming::answers::Dialect;
 
     #[test]
     fn pauses_grow_until_a_connection_lasts() {
@@ -90,11 +78,10 @@ mod tests {
         }
         assert!(pauses[0] == WARM_PAUSE_MIN && pauses.is_sorted() && pauses[11] == WARM_PAUSE_MAX);
         redials.connected(1, at);
-        redials.lost(1, true, at);
+        redials.lost(1, at);
         assert_eq!(redials.next(), Some((1, at + WARM_PAUSE_MAX)), "it did not last");
-        assert_eq!(redials.dialect(), Some(Dialect::Classic));
         redials.connected(1, at);
-        redials.lost(1, false, at + WARM_PAUSE_MAX);
+        redials.lost(1, at + WARM_PAUSE_MAX);
         assert_eq!(redials.next(), Some((1, at + WARM_PAUSE_MAX + WARM_PAUSE_MIN)));
     }
 }

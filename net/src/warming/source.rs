@@ -26,7 +26,7 @@ pub struct Ground<'a> {
     /// The owner's view of it.
     pub reader: &'a Reader,
     /// The keys that clients have written in it.
-    pub written: &'a Written,
+    pub written: &'a mut Written,
     /// Why it takes no writes.
     pub gate: Option<WriteRefusal>,
     /// How large a record may be.
@@ -53,18 +53,13 @@ pub enum Fault {
     Silent,
 }
 
-impl Fault {
-    /// Another dialect may do.
-    pub fn is_garbled(self) -> bool {
-        matches!(self, Fault::Garbled(_) | Fault::Unasked)
-    }
-}
-
 /// One per worker, for its shard.
 pub struct Source {
     fetches: Fetches,
     /// While it is connected.
     reader: Option<AnswerReader>,
+    /// When it said something last.
+    heard: Duration,
     patience: Duration,
     value_bytes_max: u32,
     settled: Vec<Waiting>,
@@ -73,7 +68,14 @@ pub struct Source {
 impl Source {
     /// Not connected. Sessions wait for at most `patience`; larger values than that are not kept.
     pub fn new(patience: Duration, value_bytes_max: u32) -> Self {
-        Self { fetches: Fetches::default(), reader: None, patience, value_bytes_max, settled: Vec::new() }
+        Self {
+            fetches: Fetches::default(),
+            reader: None,
+            heard: Duration::ZERO,
+            patience,
+            value_bytes_max,
+            settled: Vec::new(),
+        }
     }
 
     /// There is a connection.
@@ -115,7 +117,8 @@ impl Source {
     }
 
     /// Takes what was received.
-    pub fn handle_bytes(&mut self, bytes: &[u8]) {
+    pub fn handle_bytes(&mut self, bytes: &[u8], at: Duration) {
+        self.heard = at;
         if let Some(reader) = &mut self.reader {
             reader.push(bytes);
         }
@@ -134,9 +137,8 @@ impl Source {
             ground.counters.warm_timeouts.add(1);
             self.settle(late, ground);
         }
-        let most = WARM_SILENCE_MAX.max(2 * self.patience);
-        match self.fetches.silent_for(ground.at) {
-            Some(silence) if silence >= most => Err(Fault::Silent),
+        match self.silence_left(ground.at) {
+            Some(Duration::ZERO) => Err(Fault::Silent),
             _ => Ok(false),
         }
     }
@@ -154,9 +156,14 @@ impl Source {
     /// How long until there is something to do without anything coming.
     pub fn next_timeout(&self, at: Duration) -> Option<Duration> {
         let late = self.fetches.next_timeout(at, self.patience);
-        let silent = self.fetches.silent_for(at);
-        let silent = silent.map(|silence| WARM_SILENCE_MAX.max(2 * self.patience).saturating_sub(silence));
-        late.into_iter().chain(silent).min()
+        late.into_iter().chain(self.silence_left(at)).min()
+    }
+
+    /// How much longer the upstream may say nothing, while nobody waits any more for what it owes. A large value may take
+    /// long, and as long as it comes the upstream is not silent.
+    fn silence_left(&self, at: Duration) -> Option<Duration> {
+        let silence = self.fetches.silent_for(at)?.min(at.saturating_sub(self.heard));
+        Some(WARM_SILENCE_MAX.max(2 * self.patience).saturating_sub(silence))
     }
 
     /// Takes the next answer, if it is whole.
@@ -180,6 +187,10 @@ impl Source {
                     Some(refusal) => Outcome::bare(Status::Refused(refusal)),
                     None => ground.shard.apply(&write, ground.now),
                 };
+                // What was not found may yet come: the upstream could not be asked this time.
+                if ask.outcome.status == Status::Touched {
+                    ground.written.note(ask.hash, &write.op);
+                }
             }
             self.settled.push((worker, ask));
         }
@@ -217,5 +228,31 @@ fn expiry(life: Life, now: Now) -> Expiry {
         Life::Endless => Expiry::NEVER,
         Life::Seconds(seconds) => after(seconds),
         Life::Unknown => after(WARM_UNKNOWN_LIFE_SECONDS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ringcache_engine::KeyHash;
+
+    use super::Source;
+    use crate::limits::WARM_SILENCE_MAX;
+    use crate::mesh::Ticket;
+    use crate::warming::Ask;
+
+    #[test]
+    fn an_upstream_whose_answer_is_coming_is_not_silent() {
+        let patience = Duration::from_millis(100);
+        let mut source = Source::new(patience, 10);
+        let ticket = Ticket { connection: 0, generation: 0 };
+        source.fetches.take((0, Ask::new(ticket, 0, KeyHash::of(b"a"), b"a", None)), Duration::ZERO);
+        assert_eq!(source.next_timeout(Duration::ZERO), Some(patience));
+        source.fetches.release_late(patience, patience).expect("its time is over");
+        assert_eq!(source.next_timeout(patience), Some(WARM_SILENCE_MAX - patience));
+        source.handle_bytes(b"VA 5 f0 t-1 ka\r\n1", WARM_SILENCE_MAX);
+        assert_eq!(source.next_timeout(WARM_SILENCE_MAX), Some(WARM_SILENCE_MAX));
+        assert_eq!(source.next_timeout(2 * WARM_SILENCE_MAX), Some(Duration::ZERO));
     }
 }

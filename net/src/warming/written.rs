@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ringcache_engine::{KeyHash, Now, Op};
+use ringcache_engine::{KeyHash, Op};
 
 use crate::limits::{WARM_WRITTEN_BYTES_MAX, WARM_WRITTEN_BYTES_MIN, WARM_WRITTEN_SHARE};
 
@@ -19,19 +19,18 @@ pub struct Written {
 }
 
 impl Written {
-    /// For a shard with so much memory for records: a bit for each eight bytes, eight for a record of 64.
+    /// For a shard with so much memory for records: up to a bit for each eight bytes, eight for a record of 64.
     pub fn new(memory_bytes: u64, all: Arc<AtomicBool>) -> Self {
         let bytes = (memory_bytes / WARM_WRITTEN_SHARE).clamp(WARM_WRITTEN_BYTES_MIN, WARM_WRITTEN_BYTES_MAX);
-        let words = bytes.next_power_of_two() as usize / size_of::<u64>();
+        let words = (1 << bytes.ilog2()) / size_of::<u64>();
         Self { words: vec![0; words].into(), all }
     }
 
     /// Takes note of a write before it is executed, whatever comes of it: a delete that found nothing was meant
-    /// for what the upstream has. A touch into the future leaves the value as it is.
-    pub fn note(&mut self, hash: KeyHash, op: &Op<'_>, now: Now) {
+    /// for what the upstream has. A touch gives the value another life, and it must not come back with the one it had.
+    pub fn note(&mut self, hash: KeyHash, op: &Op<'_>) {
         match op {
             Op::Flush { .. } => self.note_all(),
-            Op::Touch { expiry, .. } if !expiry.is_past(now.seconds) => {}
             Op::Touch { .. } | Op::Store(_) | Op::Delete(_) | Op::Arithmetic(_) | Op::Vivify { .. } => {
                 for (word, bit) in self.places(hash) {
                     self.words[word] |= bit;
@@ -68,13 +67,10 @@ impl Written {
 mod tests {
     use std::sync::Arc;
 
-    use ringcache_engine::{Delete, Expiry, KeyHash, Now, Op, Store};
+    use ringcache_engine::{Delete, Expiry, KeyHash, Op, Seconds, Store};
 
     use super::Written;
-
-    fn now() -> Now {
-        Now::from_unix_millis(1_800_000_000_000)
-    }
+    use crate::limits::{WARM_WRITTEN_BYTES_MIN, WARM_WRITTEN_SHARE};
 
     fn hash(number: u32) -> KeyHash {
         KeyHash::of(format!("key:{number}").as_bytes())
@@ -84,7 +80,7 @@ mod tests {
     fn what_was_written_is_never_forgotten_and_little_else_is_taken_for_it() {
         let mut written = Written::new(0, Arc::default());
         let keys = 1..=20_000;
-        keys.clone().for_each(|key| written.note(hash(key), &Op::Delete(Delete::default()), now()));
+        keys.clone().for_each(|key| written.note(hash(key), &Op::Delete(Delete::default())));
         assert!(keys.clone().all(|key| written.may_hold(hash(key))));
         let others = 20_001..=120_000;
         let mistaken = others.clone().filter(|key| written.may_hold(hash(*key))).count();
@@ -92,16 +88,25 @@ mod tests {
     }
 
     #[test]
-    fn a_touch_leaves_what_the_upstream_has_and_the_end_of_a_record_does_not() {
+    fn every_write_is_noted_and_a_touch_is_one() {
         let mut written = Written::new(1 << 20, Arc::default());
-        let touch = |expiry| Op::Touch { expiry, fetches: false };
-        written.note(hash(1), &touch(Expiry::NEVER), now());
-        assert!(!written.may_hold(hash(1)));
-        written.note(hash(1), &touch(Expiry::PAST), now());
-        assert!(written.may_hold(hash(1)));
-        written.note(hash(2), &Op::Store(Store::set(b"", 0, Expiry::NEVER)), now());
-        assert!(written.may_hold(hash(2)) && !written.may_hold(hash(3)));
-        written.note(hash(0), &Op::Flush { at: Some(now().seconds) }, now());
-        assert!(written.is_all() && written.may_hold(hash(3)));
+        for (key, expiry) in [(1, Expiry::NEVER), (2, Expiry::PAST)] {
+            written.note(hash(key), &Op::Touch { expiry, fetches: false });
+            assert!(written.may_hold(hash(key)));
+        }
+        written.note(hash(3), &Op::Store(Store::set(b"", 0, Expiry::NEVER)));
+        assert!(written.may_hold(hash(3)) && !written.may_hold(hash(4)));
+        written.note(hash(0), &Op::Flush { at: Some(Seconds(1)) });
+        assert!(written.is_all() && written.may_hold(hash(4)));
+    }
+
+    #[test]
+    fn it_takes_no_more_than_its_share() {
+        for mib in 4..200 {
+            let memory_bytes = mib << 20;
+            let bytes = (Written::new(memory_bytes, Arc::default()).words.len() * size_of::<u64>()) as u64;
+            let share = memory_bytes / WARM_WRITTEN_SHARE;
+            assert!(bytes <= share && 2 * bytes > share && bytes >= WARM_WRITTEN_BYTES_MIN, "{mib}: {bytes}");
+        }
     }
 }

@@ -39,13 +39,8 @@ struct Line {
     spare: Option<Box<Outgoing>>,
     flight: Option<u32>,
     receiving: Receiving,
-    /// It ends as soon as the kernel has given back its requests.
-    ending: Option<Ending>,
-}
-
-struct Ending {
-    reason: String,
-    garbled: bool,
+    /// Why it ends, as soon as the kernel has given back its requests.
+    ending: Option<String>,
 }
 
 impl Upstream {
@@ -89,7 +84,7 @@ impl Upstream {
             Ok(has_more) => self.has_more = has_more,
             Err(fault) => {
                 if let Some(line) = &mut self.line {
-                    line.end(fault.to_string(), fault.is_garbled());
+                    line.end(fault.to_string());
                 }
             }
         }
@@ -118,18 +113,18 @@ impl Upstream {
             return;
         }
         let Line { socket, ending, .. } = *self.line.take().expect("looked at just before");
-        let Ending { reason, garbled } = ending.expect("looked at just before");
+        let reason = ending.expect("looked at just before");
         driver.close(socket);
         local.counters().warm_errors.add(1);
         tracing::warn!(worker = local.number, "the connection to the upstream ended: {reason}");
-        self.warming.lose(Lost { worker: local.number, garbled });
+        self.warming.lose(Lost { worker: local.number });
     }
 }
 
 impl Line {
     /// The first reason is the one that counts.
-    fn end(&mut self, reason: String, garbled: bool) {
-        self.ending.get_or_insert(Ending { reason, garbled });
+    fn end(&mut self, reason: String) {
+        self.ending.get_or_insert(reason);
     }
 
     /// Whether the kernel has no request of it; asks for them back where it has.
@@ -173,12 +168,12 @@ impl Worker {
         }
         match received {
             Received::Bytes(chunk) => {
-                upstream.source.handle_bytes(self.driver.bytes(&chunk));
+                upstream.source.handle_bytes(self.driver.bytes(&chunk), self.local.at);
                 self.driver.release(chunk);
             }
-            Received::End => line.end("closed by the upstream".to_owned(), false),
+            Received::End => line.end("closed by the upstream".to_owned()),
             Received::Broken(number) => {
-                line.end(std::io::Error::from_raw_os_error(number).to_string(), false);
+                line.end(std::io::Error::from_raw_os_error(number).to_string());
             }
             Received::NoBuffer | Received::Canceled => {}
         }
@@ -204,7 +199,7 @@ impl Worker {
                 return;
             }
             Ok(_) | Err(libc::EAGAIN | libc::EINTR) => {}
-            Err(number) => line.end(std::io::Error::from_raw_os_error(number).to_string(), false),
+            Err(number) => line.end(std::io::Error::from_raw_os_error(number).to_string()),
         }
         outgoing.reuse();
         line.spare = Some(outgoing);
@@ -259,11 +254,11 @@ impl Worker {
 impl Local {
     /// What the source works on.
     fn ground(&mut self) -> Ground<'_> {
-        let lent = self.warming.as_ref().expect("where there is an upstream");
+        let lent = self.warming.as_mut().expect("where there is an upstream");
         Ground {
             shard: &mut self.shard,
             reader: &self.reader,
-            written: &lent.written,
+            written: &mut lent.written,
             gate: self.gate,
             config: &self.node.config,
             counters: &self.node.workers[usize::from(self.number)],

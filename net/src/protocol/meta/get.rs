@@ -134,7 +134,7 @@ fn get_with_write(
     let hash = KeyHash::of(key.bytes);
     let sight = x.sight();
     let touch = flags.touch.map(|exptime| expiry(exptime, sight.now, sight.started));
-    if let (Some(touch), None) = (touch, flags.vivify) {
+    if let (Some(touch), None, false) = (touch, flags.vivify, key.is_binary) {
         match x.ask_and_touch(key.bytes, touch, Verb::MetaGet, command.args) {
             Asked::Unneeded => {}
             Asked::Away => return Flow::Taken(command.line_bytes),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringcache_engine::{Expiry, Op, ShardId, Store, StoreMode, Write};
+use ringcache_engine::{Expiry, Op, ShardId, Status, Store, StoreMode, Write};
 
 use super::{FRAGMENTS, Random, SHARDS, World};
 use crate::limits::SESSION_READS_WAITING_MAX;
@@ -26,13 +26,16 @@ impl World {
     pub fn settle_ask(&mut self) {
         let mut ask = self.asks.swap_remove(self.random.below(self.asks.len()));
         let shard = &mut self.shards[usize::from(ask.hash.shard(self.node.config.workers).0)];
-        let written = &self.warming.as_ref().expect("there is an upstream").written;
+        let written = &mut self.warming.as_mut().expect("there is an upstream").written;
         let mut apply = |op| shard.apply(&Write { hash: ask.hash, key: &ask.key, op }, self.now);
         if let Some(value) = self.upstream.get(&*ask.key).filter(|_| !written.may_hold(ask.hash)) {
             apply(Op::Store(Store { mode: StoreMode::Add, ..Store::set(value, 7, Expiry::NEVER) }));
         }
         if let Some(expiry) = ask.touch {
             ask.outcome = apply(Op::Touch { expiry, fetches: false });
+            if ask.outcome.status == Status::Touched {
+                written.note(ask.hash, &Op::Touch { expiry, fetches: false });
+            }
         }
         self.call(|session, reach, output| session.handle_settled(&ask, reach, output));
     }

@@ -40,7 +40,7 @@ impl Worker {
         }
         let Local { shard, reader, outbox, gate, held, warming, now, at, .. } = &mut self.local;
         if let Some(warming) = warming {
-            batch.writes().for_each(|(hash, op)| warming.written.note(hash, op, *now));
+            batch.writes().for_each(|(hash, op)| warming.written.note(hash, op));
         }
         let before = if held.is_some() { shard.latest() } else { Version::ZERO };
         batch.apply(shard, reader, *gate, *now);
