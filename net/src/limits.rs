@@ -254,6 +254,9 @@ pub const LINK_TURN_BYTES: usize = 256 * 1024;
 pub const LINK_NACKS_MAX: u32 = 16;
 /// So much of a frame must come within `--replication-timeout-ms`, or all that is missing of it.
 pub const LINK_TRICKLE_BYTES: usize = 1024;
+/// Questions from the primary after which a replica no longer waits for a damaged batch that it asked for again: there
+/// are four of them in the time that a link may be silent.
+pub const LINK_REWIND_PINGS_MAX: u32 = 8;
 /// Largest `--replication-window`, in MiB.
 pub const LINK_WINDOW_MIB_MAX: usize = 1024;
 /// Bytes that may have come on a link beyond its window before it is given up.

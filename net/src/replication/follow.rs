@@ -26,6 +26,7 @@ use super::liveness::{Liveness, Moment};
 use super::message::{Ack, Follow as Greeting, Refuse, Welcome};
 use super::order::Order;
 use super::tally::FollowTally;
+use crate::limits::LINK_REWIND_PINGS_MAX;
 use crate::output::Output;
 
 /// How received records are installed.
@@ -107,8 +108,8 @@ pub struct Follow {
     progress: Progress,
     /// Of the last frame of records that was taken.
     taken: u64,
-    /// A damaged frame was reported: everything is thrown away until it comes again.
-    skips: bool,
+    /// A damaged frame was reported: everything is thrown away until it comes again. Questions heard since.
+    skips: Option<u32>,
     /// The frame at the front of what was received, as long as not all of its records are installed.
     begun: Option<Begun>,
     /// By shard: records of the frame at the front that belong there. Emptied with the frame; kept for its room.
@@ -183,7 +184,7 @@ impl Follow {
             standing,
             progress,
             taken: 0,
-            skips: false,
+            skips: None,
             begun: None,
             away: Vec::new(),
             pending: VecDeque::new(),
@@ -279,11 +280,8 @@ impl Follow {
                 self.handle_welcome(Welcome::parse(frame.payload)?, shards, tell)
             }
             Kind::Records | Kind::Large if self.phase != Phase::Greeted => self.begin(frame, shards, out),
-            // Until what came damaged comes again, less is taken than was sent.
-            Kind::Ping if !self.skips && frame.header.sequence != self.heard() => {
-                Err(LinkError::Order(frame.header.sequence))
-            }
             Kind::Ping => {
+                self.check_order(frame.header.sequence)?;
                 frame::push(&mut out.bytes, Kind::Pong, 0, 0, frame.payload);
                 Ok(())
             }
@@ -299,6 +297,19 @@ impl Follow {
     /// Frames of records that were taken, and the welcome.
     fn heard(&self) -> u64 {
         self.taken + u64::from(self.phase != Phase::Greeted)
+    }
+
+    /// Whether everything has come that the primary had sent when it asked. Until a damaged frame comes again less is
+    /// taken than was sent; but what vanished on its way back never comes, so that is not waited for without end.
+    fn check_order(&mut self, sequence: u64) -> Result<(), LinkError> {
+        let is_in_order = match &mut self.skips {
+            Some(pings) => {
+                *pings += 1;
+                *pings < LINK_REWIND_PINGS_MAX
+            }
+            None => sequence == self.heard(),
+        };
+        if is_in_order { Ok(()) } else { Err(LinkError::Order(sequence)) }
     }
 
     fn handle_welcome(
@@ -350,10 +361,10 @@ impl Follow {
     /// Takes a frame of records, unless it came damaged or out of order.
     fn begin(&mut self, frame: &Frame<'_>, shards: &impl Shards, out: &mut Output) -> Result<(), LinkError> {
         let header = frame.header;
-        if self.skips && header.flags & FLAG_REWOUND == 0 {
+        if self.skips.is_some() && header.flags & FLAG_REWOUND == 0 {
             return Ok(());
         }
-        self.skips = false;
+        self.skips = None;
         if header.sequence != self.taken + 1 {
             return Err(LinkError::Order(header.sequence));
         }
@@ -372,7 +383,7 @@ impl Follow {
 
     fn report_damage(&mut self, sequence: u64, out: &mut Output) {
         self.tally.nacks.add(1);
-        self.skips = true;
+        self.skips = Some(0);
         self.sent += 1;
         frame::push(&mut out.bytes, Kind::Nack, 0, sequence, &[]);
     }
@@ -481,3 +492,6 @@ impl Follow {
         self.reader.len() + self.begun.as_ref().map_or(0, |begun| begun.batch.unpacked_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests;
