@@ -145,9 +145,9 @@ impl SlotDigests {
         other.iter().for_each(|(slot, digest)| self.add_slot(slot, digest));
     }
 
-    /// How many records they sum up.
+    /// How many records they sum up. What another node says of its own may be anything, so it ends at the largest number.
     pub fn records(&self) -> u64 {
-        self.0.iter().map(|digest| digest.records).sum()
+        self.0.iter().fold(0, |sum, digest| sum.saturating_add(digest.records))
     }
 
     /// All slots in order.

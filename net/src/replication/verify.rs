@@ -31,7 +31,7 @@ use crate::limits::{
     VERIFY_LIST_RECORDS, VERIFY_LOOKS_MAX, VERIFY_PATIENCE, VERIFY_PAUSE_MAX, VERIFY_PAUSE_MIN,
     VERIFY_SHOWN_MAX,
 };
-use judge::{Fault, Ruling, Seen, Surroundings, judge};
+use judge::{Fault, Ruling, Seen, Surroundings, judge, lags};
 
 /// Why two nodes could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -201,6 +201,13 @@ pub fn compare(here: &mut dyn Side, there: &mut dyn Side, tell: Tell<'_>) -> Res
     Ok(comparison.report)
 }
 
+/// A key that was seen unequal.
+struct Suspect {
+    seen: Seen,
+    /// At every look so far the replica had nothing of what the primary had at the look before.
+    lags: bool,
+}
+
 /// A comparison under way.
 struct Comparison<'a> {
     here: &'a mut dyn Side,
@@ -222,8 +229,7 @@ impl Comparison<'_> {
             || here.digests(&cut, &mut **tell),
             || there.digests(&cut, &mut |_| Ok(())),
         )?;
-        let count = |digests: &SlotDigests| digests.iter().map(|(_, digest)| digest.records).sum();
-        self.report.records = [count(&digests[0]), count(&digests[1])];
+        self.report.records = [digests[0].records(), digests[1].records()];
         for slots in parcels(&digests) {
             self.settle(&slots)?;
         }
@@ -271,7 +277,8 @@ impl Comparison<'_> {
         self.report.slots_listed += slots.len() as u64;
         let Self { here, there, is_primary_here, .. } = self;
         let lists = both(*is_primary_here, || here.list(slots), || there.list(slots))?;
-        let mut suspects = unequal(lists);
+        let mut suspects: HashMap<KeyHash, Suspect> =
+            unequal(lists).into_iter().map(|(hash, seen)| (hash, Suspect { seen, lags: true })).collect();
         self.report.keys_looked_at += suspects.len() as u64;
         let mut pause = VERIFY_PAUSE_MIN;
         for _ in 1..VERIFY_LOOKS_MAX {
@@ -282,18 +289,24 @@ impl Comparison<'_> {
             pause = (pause * 2).min(VERIFY_PAUSE_MAX);
             suspects = self.look_again(&suspects)?;
         }
-        self.report.changing += suspects.len() as u64;
+        for (hash, Suspect { seen, lags }) in suspects {
+            match lags {
+                true => self.report.note(hash, seen, Fault::Missing),
+                false => self.report.changing += 1,
+            }
+        }
         Ok(())
     }
 
     /// Judges keys that differed by another look at them. Those remain about which nothing can be said yet.
     fn look_again(
         &mut self,
-        suspects: &HashMap<KeyHash, Seen>,
-    ) -> Result<HashMap<KeyHash, Seen>, VerifyError> {
+        suspects: &HashMap<KeyHash, Suspect>,
+    ) -> Result<HashMap<KeyHash, Suspect>, VerifyError> {
         let [primary, replica] = self.meet()?;
         let surroundings = Surroundings {
             seconds: primary.seconds.max(replica.seconds),
+            flushed: primary.flushed.max(replica.flushed),
             primary_has_lost: primary.lost > 0,
             replica_has_lost: replica.lost > 0,
         };
@@ -305,14 +318,18 @@ impl Comparison<'_> {
             list.iter().for_each(|record| looks.entry(record.hash).or_default().set(place, *record));
         }
         let mut unclear = HashMap::new();
-        for (hash, before) in suspects {
+        for (hash, suspect) in suspects {
+            let before = &suspect.seen;
             let now = looks.get(hash).copied().unwrap_or_default();
             match judge(before, &now, &surroundings) {
                 Ruling::Equal => {}
                 Ruling::Expired => self.report.expired += 1,
                 Ruling::Evicted => self.report.evicted += 1,
                 Ruling::Changing => self.report.changing += 1,
-                Ruling::Again => drop(unclear.insert(*hash, now)),
+                Ruling::Again => {
+                    let lags = suspect.lags && lags(before, &now, &surroundings);
+                    unclear.insert(*hash, Suspect { seen: now, lags });
+                }
                 Ruling::Differs(fault) => self.report.note(*hash, now, fault),
             }
         }

@@ -1,7 +1,7 @@
 //! What two looks at a key on both nodes say of it. Between the looks the replica has applied everything that the primary
 //! had at the first one.
 
-use ringcache_engine::{KeyHash, RecordDigest, Seconds};
+use ringcache_engine::{KeyHash, RecordDigest, Seconds, Version};
 
 use crate::limits::VERIFY_CLOCK_SECONDS;
 
@@ -81,10 +81,19 @@ pub enum Ruling {
 pub struct Surroundings {
     /// The later of both clocks.
     pub seconds: Seconds,
+    /// The later of both flushes.
+    pub flushed: Version,
     /// The primary has evicted records, or found no memory for them, since it was started. Which ones nobody knows.
     pub primary_has_lost: bool,
     /// And the replica.
     pub replica_has_lost: bool,
+}
+
+impl Surroundings {
+    /// What ends until then may be over on one side.
+    fn soon(&self) -> Seconds {
+        Seconds(self.seconds.0.saturating_add(VERIFY_CLOCK_SECONDS))
+    }
 }
 
 impl Seen {
@@ -139,9 +148,18 @@ pub fn judge(before: &Seen, now: &Seen, surroundings: &Surroundings) -> Ruling {
     if now == before { of_what_stays(now, surroundings) } else { Ruling::Again }
 }
 
+/// Whether the replica has nothing of what the primary had at the look before, nor anything newer, and nothing explains
+/// that. Once it may have let go of a tombstone between two writes; not every time.
+pub fn lags(before: &Seen, now: &Seen, surroundings: &Surroundings) -> bool {
+    let ([Some(was), _], [Some(_), _]) = (before.living(), now.living()) else { return false };
+    let is_due = was.version > surroundings.flushed && !was.expiry.is_past(surroundings.soon());
+    let is_there = now.replica.is_some_and(|replica| replica.version >= was.version);
+    is_due && !is_there && !surroundings.replica_has_lost
+}
+
 /// What neither side has changed.
 fn of_what_stays(seen: &Seen, surroundings: &Surroundings) -> Ruling {
-    let soon = Seconds(surroundings.seconds.0.saturating_add(VERIFY_CLOCK_SECONDS));
+    let soon = surroundings.soon();
     match seen.living() {
         [Some(one), None] | [None, Some(one)] if one.expiry.is_past(soon) => Ruling::Expired,
         [Some(primary), None] => match seen.replica {
@@ -162,7 +180,7 @@ fn of_what_stays(seen: &Seen, surroundings: &Surroundings) -> Ruling {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, Ruling, Seen, Surroundings, judge};
+    use super::{Fault, Ruling, Seen, Surroundings, judge, lags};
     use ringcache_engine::{Expiry, KeyHash, RecordDigest, Seconds, Version};
 
     const NOW: Seconds = Seconds(1_000);
@@ -188,7 +206,9 @@ mod tests {
 
     fn rule(before: Seen, now: Seen, has_lost: [bool; 2]) -> Ruling {
         let [primary_has_lost, replica_has_lost] = has_lost;
-        judge(&before, &now, &Surroundings { seconds: NOW, primary_has_lost, replica_has_lost })
+        let surroundings =
+            Surroundings { seconds: NOW, flushed: Version(2), primary_has_lost, replica_has_lost };
+        judge(&before, &now, &surroundings)
     }
 
     /// Seen twice alike.
@@ -255,5 +275,20 @@ mod tests {
         assert_eq!(rule(late, seen(record(9), None), lost), Ruling::Again);
         assert_eq!(rule(seen(record(5), None), seen(record(5), record(6)), lost), Ruling::Again);
         assert_eq!(rule(seen(None, record(5)), seen(None, record(6)), lost), Ruling::Again);
+    }
+
+    #[test]
+    fn what_the_replica_never_gets_lags_unless_something_explains_it() {
+        let late = |was, replica, replica_has_lost| {
+            let surroundings =
+                Surroundings { seconds: NOW, flushed: Version(2), primary_has_lost: true, replica_has_lost };
+            lags(&seen(was, None), &seen(record(9), replica), &surroundings)
+        };
+        assert!(late(record(5), None, false) && late(record(5), tombstone(4), false));
+        assert!(!late(record(5), None, true), "evicted");
+        assert!(!late(record(5), tombstone(5), false) && !late(record(5), tombstone(7), false), "deleted");
+        assert!(!late(record(2), None, false), "flushed");
+        let ends = record(5).map(|record| RecordDigest { expiry: Expiry::at(Seconds(NOW.0 + 1)), ..record });
+        assert!(!late(ends, None, false) && !late(tombstone(5), None, false) && !late(None, None, false));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ringcache_engine::{Cut, Expiry, KeyHash, RecordDigest, Seconds, SlotDigests, SlotSet, Version};
+use ringcache_engine::{
+    Cut, Expiry, KeyHash, RecordDigest, Seconds, SlotDigest, SlotDigests, SlotSet, Version,
+};
 
 use super::judge::Fault;
 use super::{Report, Side, Stand, Tell, VerifyError, compare};
@@ -153,6 +155,33 @@ fn what_changes_is_compared_with_what_it_was() {
         });
         assert_eq!((report.is_equal(), report.changing), (is_equal, u64::from(is_equal)), "{report:?}");
     }
+}
+
+/// Goal: a key that is written before every look and never reaches the replica is missing, not changing.
+#[test]
+fn what_changes_and_never_arrives_is_missing() {
+    let key = keys().nth(5).expect("there are more");
+    let writing = move |records: &mut Records| {
+        let version = records[&key].version.0 + 10;
+        records.insert(key, record(key, version));
+    };
+    for (lost, missing) in [(0, 1), (1, 0)] {
+        let report = compared(|| {
+            let (mut primary, mut replica) = nodes();
+            replica.records.remove(&key);
+            replica.stand.lost = lost;
+            primary.happens = Some(Box::new(writing));
+            (primary, replica)
+        });
+        let found = (report.faults[Fault::Missing as usize], report.changing, report.is_equal());
+        assert_eq!(found, (missing, 1 - missing, missing == 0), "{report:?}");
+    }
+}
+
+#[test]
+fn counts_that_a_node_makes_up_are_no_overflow() {
+    let digests: SlotDigests = [SlotDigest { sum: 0, records: u64::MAX }; 2].into_iter().collect();
+    assert_eq!(digests.records(), u64::MAX);
 }
 
 #[test]
