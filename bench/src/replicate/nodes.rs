@@ -63,11 +63,12 @@ impl Node {
             file("name").display()
         );
         let program = setup.ringcached.display().to_string();
-        let polite = ["-n", "19", &program];
+        // Niceness would not do: a client that is woken waits for the rest of its slice.
+        let polite = ["--idle", "0", &program];
         let mut arguments: Vec<&str> = if start.gives_way { polite.to_vec() } else { Vec::new() };
         arguments.extend(line.split(' '));
         arguments.extend(start.more);
-        let path = if start.gives_way { Path::new("nice") } else { &setup.ringcached };
+        let path = if start.gives_way { Path::new("chrt") } else { &setup.ringcached };
         let server = Server::start(path, &arguments, &[start.cpu])?;
         Ok(Node { server, admin: Admin::new(socket) })
     }
