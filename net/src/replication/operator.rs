@@ -179,7 +179,9 @@ fn describe(entry: &Entry, now: u64) -> Value {
         }),
         Entry::Follow { node, address, shard, tally } => {
             let position = Version(tally.position.load(Ordering::Relaxed));
-            let is_complete = position != Version::ZERO;
+            // A shard that was never written has a position without a time.
+            let written = position.unix_millis();
+            let has_time = written > Version::ZERO.unix_millis();
             json!({
                 "link": "primary",
                 "node": format!("{node:032x}"),
@@ -187,7 +189,7 @@ fn describe(entry: &Entry, now: u64) -> Value {
                 "shard": shard,
                 "position": position.0.to_string(),
                 "copying": tally.copying.load(Ordering::Relaxed) != 0,
-                "behind_ms": is_complete.then(|| now.saturating_sub(position.unix_millis())),
+                "position_age_ms": has_time.then(|| now.saturating_sub(written)),
                 "applied": tally.applied.value(),
                 "no_memory": tally.no_memory.value(),
                 "damaged_records": tally.damaged.value(),
